@@ -1,0 +1,180 @@
+"""Every error that stockstream raises, in one tree.
+
+    StockstreamError
+    ├── ConfigError                 a setting is wrong; the process does not start
+    ├── RefusedError                what a client asked for is refused, with a code of the contract
+    │   ├── InvalidPayloadError     invalid_payload
+    │   ├── InvalidSymbolError      invalid_symbol
+    │   ├── UnknownEventError       unknown_event
+    │   ├── UnknownTimeframeError   unknown_timeframe
+    │   ├── SubscriptionLimitError  subscription_limit
+    │   ├── ForbiddenError          forbidden
+    │   ├── RateLimitedError        rate_limited
+    │   └── UnavailableError        unavailable
+    ├── ProviderError               a provider of quotes failed
+    │   ├── TemporaryProviderError  trying again may help
+    │   └── PermanentProviderError  trying again won't: unknown symbol, refused key
+    ├── StoreUnavailableError       a cache or history can't be reached
+    └── BusClosedError              the event bus was closed before the event was accepted
+
+Each has a stable ``code`` for machines, ``retryable`` for callers, its facts in attributes and
+its sentence in ``str()``.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class StockstreamError(Exception):
+    """The root of the tree."""
+
+    #: Stable name for machines: counters, logs, the ``code`` of a client's ``error`` event.
+    code: ClassVar[str] = "internal"
+    #: Whether the same call may succeed later without anything else being changed.
+    retryable: ClassVar[bool] = False
+
+
+class ConfigError(StockstreamError):
+    """A setting has a value that it can't have."""
+
+    code = "config"
+
+    def __init__(self, name: str, value: object, allowed: str) -> None:
+        self.name = name
+        self.value = value
+        self.allowed = allowed
+        super().__init__(name, value, allowed)
+
+    def __str__(self) -> str:
+        return f"setting {self.name} has the value {self.value!r}: {self.allowed}"
+
+
+class RefusedError(StockstreamError):
+    """What a client asked for is refused; it stays connected and hears why."""
+
+    def __init__(
+        self, message: str, *, symbol: str | None = None, event: str | None = None
+    ) -> None:
+        self.message = message
+        self.symbol = symbol
+        self.event = event
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidPayloadError(RefusedError):
+    """The payload does not have the documented shape; the message names the field."""
+
+    code = "invalid_payload"
+
+
+class InvalidSymbolError(RefusedError):
+    """The text can't be the symbol of any venue."""
+
+    code = "invalid_symbol"
+
+
+class UnknownEventError(RefusedError):
+    """There is no event of that name to subscribe to."""
+
+    code = "unknown_event"
+
+
+class UnknownTimeframeError(RefusedError):
+    """There are no bars of that timeframe."""
+
+    code = "unknown_timeframe"
+
+
+class SubscriptionLimitError(RefusedError):
+    """The client, or the symbol, has as many subscriptions as it may have."""
+
+    code = "subscription_limit"
+
+
+class ForbiddenError(RefusedError):
+    """The client may not have what it asked for."""
+
+    code = "forbidden"
+
+
+class RateLimitedError(RefusedError):
+    """The client asks more often than it may."""
+
+    code = "rate_limited"
+    retryable = True
+
+
+class UnavailableError(RefusedError):
+    """What answers this is gone for now."""
+
+    code = "unavailable"
+    retryable = True
+
+
+class ProviderError(StockstreamError):
+    """A provider of quotes failed."""
+
+    code = "provider"
+
+    def __init__(self, provider: str, message: str, *, symbols: Sequence[str] = ()) -> None:
+        self.provider = provider
+        self.message = message
+        #: The symbols that failed; empty when the request as a whole did.
+        self.symbols = tuple(symbols)
+        super().__init__(provider, message)
+
+    def __str__(self) -> str:
+        about = f" ({', '.join(self.symbols)})" if self.symbols else ""
+        return f"{self.provider}: {self.message}{about}"
+
+
+class TemporaryProviderError(ProviderError):
+    """Trying again may help: a lost connection, a timeout, a rate limit."""
+
+    code = "provider_temporary"
+    retryable = True
+
+    def __init__(
+        self,
+        provider: str,
+        message: str,
+        *,
+        symbols: Sequence[str] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        #: Seconds that the provider asks to wait, where it says so.
+        self.retry_after = retry_after
+        super().__init__(provider, message, symbols=symbols)
+
+
+class PermanentProviderError(ProviderError):
+    """Trying again won't help: an unknown symbol, a refused key."""
+
+    code = "provider_permanent"
+
+
+class StoreUnavailableError(StockstreamError):
+    """A cache or a history can't be reached, or did not answer in time."""
+
+    code = "store_unavailable"
+    retryable = True
+
+    def __init__(self, store: str, message: str) -> None:
+        self.store = store
+        self.message = message
+        super().__init__(store, message)
+
+    def __str__(self) -> str:
+        return f"{self.store}: {self.message}"
+
+
+class BusClosedError(StockstreamError):
+    """The event bus was closed before the event was accepted; nothing of it was delivered."""
+
+    code = "bus_closed"
+
+    def __str__(self) -> str:
+        return "the event bus is closed"

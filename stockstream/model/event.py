@@ -1,0 +1,47 @@
+"""What travels on the event bus (documented, section 2.2)."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Priority(IntEnum):
+    """Which of two waiting events is delivered first; events of one priority keep their order."""
+
+    LOW = 0
+    MEDIUM = 1
+    HIGH = 2
+    CRITICAL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Topic(Generic[T]):
+    """The name of a kind of event, tied to the type of its data.
+
+    ``Topic[StockUpdate]("stock_updated")`` makes both the publisher's and the subscriber's side
+    of that event checkable.
+    """
+
+    #: The documented ``type`` of its events.
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event(Generic[T_co]):
+    """One thing that happened."""
+
+    #: Unique within the process.
+    id: str
+    #: Name of the topic.
+    type: str
+    #: When it was published, in ms since the epoch.
+    timestamp: int
+    #: The part of the house that published it.
+    source: str
+    data: T_co
+    priority: Priority = Priority.MEDIUM
+    #: Milliseconds after ``timestamp`` from which on nobody wants it any more; None: always wanted.
+    ttl_ms: int | None = None

@@ -1,0 +1,224 @@
+"""What the services need from the outside world; each docstring is the contract of a port.
+
+Read this first. Every port has an in-memory and a real implementation, and one suite of contract
+tests runs against both. Cancelling any coroutine of a port is safe: it either happened as a whole
+or not at all, unless its docstring says otherwise.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from stockstream.errors import ProviderError
+from stockstream.model import Bar, Position, Quote, StockUpdate, Symbol, Timeframe
+
+
+class Clock(Protocol):
+    """Time, so that tests can make it pass."""
+
+    def time_ms(self) -> int:
+        """Return the wall clock in ms since the epoch; it may jump, in both directions."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that never goes back; only differences mean anything."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after ``seconds`` on the monotonic clock; 0 gives way to others once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollLimits:
+    """How often and how much a provider may be asked."""
+
+    #: Most symbols in one request; None: any number.
+    max_symbols: int | None = None
+    #: Most requests under way at once.
+    max_concurrent: int = 4
+    #: Most requests a minute; None: any number.
+    requests_per_minute: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuoteBatch:
+    """The answer to one request: what is known, and which symbols failed and why."""
+
+    quotes: Sequence[Quote] = ()
+    #: Failures of single symbols; they say nothing about the others.
+    errors: Mapping[Symbol, ProviderError] = field(default_factory=dict)
+
+
+class QuotePoller(Protocol):
+    """Quotes that have to be asked for."""
+
+    @property
+    def limits(self) -> PollLimits:
+        """What the caller keeps to."""
+        ...
+
+    async def fetch_quotes(self, symbols: Sequence[Symbol]) -> QuoteBatch:
+        """Ask for the latest quote of each symbol, in one request.
+
+        Every symbol is either in ``quotes``, or in ``errors``, or has no quote yet. One bad symbol
+        never spoils the batch.
+
+        Raises:
+            TemporaryProviderError: the request as a whole failed; trying again may help.
+            PermanentProviderError: the request as a whole failed and always will.
+        """
+        ...
+
+
+class QuoteFeed(Protocol):
+    """Quotes that come by themselves, over one connection.
+
+    The caller decides which symbols it carries: where there is a ``symbol_limit``, those that most
+    clients want. What does not fit is polled.
+    """
+
+    @property
+    def symbol_limit(self) -> int | None:
+        """Most symbols that the connection carries; None: any number."""
+        ...
+
+    async def watch(self, symbols: Collection[Symbol]) -> None:
+        """Replace the set of symbols that are wanted; may be called before and while streaming."""
+        ...
+
+    def stream(self) -> AsyncIterator[Sequence[Quote]]:
+        """Connect, and yield quotes of the watched symbols in the order of their receipt.
+
+        Pulling is what drives it: while the caller does not pull, a feed holds a bounded number of
+        quotes. Ends when nothing will ever come again (a recording's end). Closing the iterator
+        disconnects. After an error it may be called again, and then goes on with the same symbols.
+
+        Raises:
+            TemporaryProviderError: the connection was lost or refused for now.
+            PermanentProviderError: the provider will never accept this connection.
+        """
+        ...
+
+
+class BarSource(Protocol):
+    """History that can be asked for."""
+
+    async def fetch_bars(
+        self, symbol: Symbol, timeframe: Timeframe, *, end_ms: int, limit: int
+    ) -> Sequence[Bar]:
+        """Return at most ``limit`` bars that start before ``end_ms``, the newest of them, in order
+        of time; fewer, or none, where history does not go back that far.
+
+        The last one may still be forming.
+
+        Raises:
+            TemporaryProviderError: trying again may help.
+            PermanentProviderError: it won't (an unknown symbol).
+        """
+        ...
+
+
+class QuoteProvider(Protocol):
+    """A source of market data: what it can do is what is not None.
+
+    A provider may push over one connection with a symbol limit and be polled for the rest.
+    """
+
+    @property
+    def name(self) -> str:
+        """Stable name for logs, metrics and settings."""
+        ...
+
+    @property
+    def poller(self) -> QuotePoller | None:
+        """How to ask for quotes."""
+        ...
+
+    @property
+    def feed(self) -> QuoteFeed | None:
+        """How to have them pushed."""
+        ...
+
+    @property
+    def bars(self) -> BarSource | None:
+        """How to ask for history."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections and files; calling it twice does no harm."""
+        ...
+
+
+class QuoteCache(Protocol):
+    """The current value of each symbol (documented, section 4.1).
+
+    A value that was neither put nor touched for 300 s is gone.
+    """
+
+    async def get(self, symbol: Symbol) -> StockUpdate | None:
+        """Return the current value, or None where there is none.
+
+        Raises:
+            StoreUnavailableError: the store can't be reached; None would claim that it is empty.
+        """
+        ...
+
+    async def touch(self, symbols: Sequence[Symbol]) -> None:
+        """Keep the values of symbols that still stream, though their prices stand still.
+
+        Raises:
+            StoreUnavailableError: the store can't be reached.
+        """
+        ...
+
+
+class QuoteHistory(Protocol):
+    """The last updates of each symbol (documented, section 4.1): at most 1,000."""
+
+    async def newest(self, symbol: Symbol, limit: int) -> Sequence[StockUpdate]:
+        """Return at most ``limit`` updates, the newest first.
+
+        Raises:
+            StoreUnavailableError: the store can't be reached.
+        """
+        ...
+
+    async def since(self, symbol: Symbol, position: Position) -> Sequence[StockUpdate] | None:
+        """Return every update after ``position``, in order of ``seq``; empty where there is none.
+
+        Returns None where that can't be said without a gap: another epoch, or updates that are no
+        longer held.
+
+        Raises:
+            StoreUnavailableError: the store can't be reached.
+        """
+        ...
+
+
+class QuoteStore(QuoteCache, QuoteHistory, Protocol):
+    """Current value and history of each symbol, written together."""
+
+    async def append(self, updates: Sequence[StockUpdate]) -> None:
+        """Make each update its symbol's current value and its history's newest.
+
+        Updates of one symbol come in order of ``seq``; value and history of a symbol change in one
+        atomic step. Appending an update twice changes nothing the second time, so a caller that
+        does not know whether it happened may try again.
+
+        Raises:
+            StoreUnavailableError: none, some or all of the updates were stored.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Answer when the store can be used.
+
+        Raises:
+            StoreUnavailableError: it can't.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections; calling it twice does no harm."""
+        ...
