@@ -107,10 +107,9 @@ class BarSource(Protocol):
     async def fetch_bars(
         self, symbol: Symbol, timeframe: Timeframe, *, end_ms: int, limit: int
     ) -> Sequence[Bar]:
-        """Return at most ``limit`` bars that start before ``end_ms``, the newest of them, in order
-        of time; fewer, or none, where history does not go back that far.
+        """Return the newest ``limit`` bars that start before ``end_ms``, in order of time.
 
-        The last one may still be forming.
+        Fewer, or none, where history does not go back that far. The last one may still be forming.
 
         Raises:
             TemporaryProviderError: trying again may help.

@@ -1,1 +1,1 @@
-"""The rules of the house: pure and synchronous, with clock and randomness as arguments."""
+"""The rules of the house: pure and synchronous; clock and randomness come in as arguments."""

@@ -1,0 +1,91 @@
+"""The way of one symbol's quotes: validate, normalize, enrich, price gate, number.
+
+Section 4.1 of the design, where ``updateStockData`` does all of it at once.
+"""
+
+from typing import Final
+
+from stockstream.core.day import TradingDay
+from stockstream.core.quote_rules import DEFAULT_LIMITS, QuoteLimits, QuoteRules, Rejection
+from stockstream.model import Quote, StockUpdate, Symbol
+
+# Enough for any currency and for coins of a millionth of a cent; takes the noise of binary
+# fractions off a difference (0.30000000000000004).
+_CHANGE_DIGITS: Final = 10
+_PERCENT_DIGITS: Final = 4
+
+
+class SymbolStream:
+    """State of one symbol: what was believed, what was emitted, which number comes next.
+
+    An unchanged price never gets a number, so numbers have no gaps: who sees ``seq`` jump has
+    missed something.
+    """
+
+    __slots__ = ("_day", "_rules", "_seq", "epoch", "last", "symbol", "timestamp")
+
+    def __init__(self, symbol: Symbol, epoch: str, limits: QuoteLimits = DEFAULT_LIMITS) -> None:
+        self.symbol = symbol
+        #: Names this sequence of numbers; unique to this object.
+        self.epoch = epoch
+        #: The last emitted update, or one that was emitted before this stream began.
+        self.last: StockUpdate | None = None
+        #: Time of the last believed quote, in ms since the epoch.
+        self.timestamp: int | None = None
+        self._day = TradingDay()
+        self._rules = QuoteRules(limits)
+        self._seq = 0
+
+    @property
+    def volume(self) -> float:
+        """Volume of the day so far."""
+        return self._day.volume
+
+    def seed(self, update: StockUpdate) -> None:
+        """Take over what an earlier stream emitted last: an unchanged price stays unsent.
+
+        Nothing else is taken from it: the clock of a replayed recording starts anew.
+        """
+        if self.last is None:
+            self.last = update
+
+    def offer(self, quote: Quote, now_ms: int) -> StockUpdate | Rejection | None:
+        """Take in a quote received at ``now_ms`` (ms since the epoch).
+
+        Returns:
+            The numbered update to emit, why the quote is not believed, or None where it is
+            believed and its price is the one that was emitted last.
+        """
+        timestamp = self._rules.timestamp_of(quote, now_ms)
+        rejection = self._rules.judge(quote, timestamp, now_ms)
+        if rejection is not None:
+            return rejection
+        self.timestamp = timestamp
+        self._day.observe(quote, timestamp)
+        if self.last is not None and quote.price == self.last.price:
+            return None
+        self._seq += 1
+        self.last = self._update(quote, timestamp)
+        return self.last
+
+    def _update(self, quote: Quote, timestamp: int) -> StockUpdate:
+        day = self._day
+        price = quote.price
+        reference = day.reference or price
+        change = price - reference
+        return StockUpdate(
+            symbol=self.symbol,
+            price=price,
+            change=round(change, _CHANGE_DIGITS),
+            change_percent=round(change / reference * 100, _PERCENT_DIGITS),
+            volume=day.volume,
+            timestamp=timestamp,
+            seq=self._seq,
+            epoch=self.epoch,
+            bid=quote.bid,
+            ask=quote.ask,
+            day_high=day.high,
+            day_low=day.low,
+            open=day.open,
+            previous_close=day.previous_close,
+        )
