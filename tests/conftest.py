@@ -1,0 +1,40 @@
+"""Fixtures for all tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.recordings import RECORDED_DAY, RECORDINGS
+from tests.support.redis_server import RedisServer, running_redis
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("recordings") and not RECORDED_DAY.exists():
+        pytest.skip(f"needs {RECORDED_DAY.name} in ../shared/data")
+
+
+@pytest.fixture
+def recordings() -> Path:
+    """The folder with the recorded data, for tests that are marked `recordings`."""
+    return RECORDINGS
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[RedisServer]:
+    """One Redis for the whole run; ask for `redis_server` instead."""
+    with running_redis() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(shared_redis: RedisServer) -> RedisServer:
+    """A running, empty Redis. Tests that stop or pause one use `running_redis` for their own."""
+    shared_redis.flush()
+    return shared_redis
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The address of a running, empty Redis."""
+    return redis_server.url
