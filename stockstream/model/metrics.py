@@ -7,7 +7,7 @@ class PerformanceMetrics(msgspec.Struct, frozen=True, kw_only=True, rename="came
     """How the service did in one interval."""
 
     #: Clients connected at the end of the interval.
-    connection_count: float
+    connection_count: int
     #: Messages handled a second: received from clients and sent to them.
     message_rate: float
     #: Mean milliseconds from a price's receipt to its being written to the clients' sockets.
