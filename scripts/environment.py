@@ -105,14 +105,18 @@ def run(command: list[str], failure: str) -> None:
         result = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
     if result.returncode == 0:
         return
-    output = LOG.read_text(errors="replace")
-    cause = (
-        "no package index can be reached; the first set-up needs the network"
-        if any(sign in output for sign in NO_NETWORK_SIGNS)
-        else next((line for line in reversed(output.splitlines()) if "rror" in line), "").strip()
-    )
-    message = f"{failure}: {cause} (details in {LOG})"
-    raise SetupError(message)
+    raise SetupError(f"{failure}: {likely_cause(LOG.read_text(errors='replace'))} (see {LOG})")
+
+
+def likely_cause(output: str) -> str:
+    """Pick from what a failed command printed the line that helps most."""
+    if any(sign in output for sign in NO_NETWORK_SIGNS):
+        return "no package index can be reached; the first set-up needs the network"
+    lines = output.split("\n")
+    complaints = [line for line in lines if "error" in line.lower()] or [
+        line for line in lines if line
+    ]
+    return complaints[-1].strip() if complaints else "it did not say why"
 
 
 def checksum(*files: Path) -> str:
