@@ -1,6 +1,5 @@
 """What travels on the event bus (documented, section 2.2)."""
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Generic, TypeVar
 
@@ -19,8 +18,8 @@ class Priority(IntEnum):
     CRITICAL = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Topic(Generic[T]):
+# Not a dataclass: one with frozen slots can't be made through a generic alias in Python 3.11.
+class Topic(msgspec.Struct, Generic[T], frozen=True):
     """The name of a kind of event, tied to the type of its data.
 
     ``Topic[StockUpdate]("stock_updated")`` makes both the publisher's and the subscriber's side
