@@ -1,0 +1,1 @@
+"""Where current values and histories are kept: in memory, in Redis, and the way there."""

@@ -1,0 +1,56 @@
+"""How this house talks to Redis: bounded connections, no call without an end, one kind of error."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from stockstream.errors import StoreUnavailableError
+
+
+def open_redis(url: str, *, timeout: float = 1.0, max_connections: int = 16) -> Redis:
+    """Return a client that connects when it is first used, and again after every loss.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        timeout: most seconds for connecting, for writing, for an answer, and for a free connection.
+        max_connections: most connections; who needs another one waits for it.
+
+    Raises:
+        ValueError: the address is none of Redis.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=max_connections,
+        timeout=timeout,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        # Once and at once, for a connection that died while it was idle. A timeout is not tried
+        # again: whoever did not answer for so long is down, and the caller has waited enough.
+        retry=Retry(NoBackoff(), retries=1, supported_errors=(RedisConnectionError,)),
+    )
+    return Redis.from_pool(pool)
+
+
+@asynccontextmanager
+async def redis_call(store: str, *, within: float) -> AsyncIterator[None]:
+    """Give the enclosed commands ``within`` seconds in all, and every failure the same name.
+
+    The client's own timeouts hold for single steps, of which one command may need several: a free
+    connection, connecting, the handshake, a second try.
+
+    Raises:
+        StoreUnavailableError: Redis failed, refused, or took too long.
+    """
+    try:
+        async with asyncio.timeout(within):
+            yield
+    except TimeoutError as error:
+        raise StoreUnavailableError(store, f"no answer within {within} s") from error
+    except (RedisError, OSError) as error:
+        raise StoreUnavailableError(store, str(error) or type(error).__name__) from error
