@@ -4,9 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.recordings import RECORDED_DAY, RECORDINGS
 from tests.support.redis_server import RedisServer, running_redis
+
+# Neither a slow example nor a slow machine makes a test fail; the test's own timeout bounds both.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
