@@ -24,14 +24,13 @@ SPARE_FILES = 200
 def measure(workload: Workload, peer: Peer, results: Results, server_core: int | None) -> None:
     """One measurement: a fresh server, a fresh audience."""
     with Server(peer.command, core=server_core, env=peer.env) as server:
-        command = [
+        audience = Generator(
             compile_c("loadgen"),
-            str(server.ready.port),
-            str(server.ready.control),
-            str(workload.symbols),
-            str(workload.per_client),
-        ]
-        with Generator(command) as generator:
+            server.ready,
+            symbols=workload.symbols,
+            per_client=workload.per_client,
+        )
+        with audience as generator:
             session = Session(server, generator, seconds=results.seconds)
             try:
                 workload.run(session)

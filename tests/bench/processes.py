@@ -140,8 +140,23 @@ class Server(Process):
 class Generator(Process):
     """The load generator; its commands are described in load/loadgen.c."""
 
-    #: Longer than any command takes: the generator itself gives up after 20 s without progress.
+    #: Longer than any command takes: the generator itself gives up where nothing moves.
     TIMEOUT_S = 600.0
+
+    def __init__(
+        self, program: str, to: Ready, *, symbols: int, per_client: int, stall_s: float = 20.0
+    ) -> None:
+        """Starts it without clients.
+
+        Args:
+            program: the compiled generator.
+            to: the server, listening.
+            symbols: how many there are on the market.
+            per_client: how many of them each client watches.
+            stall_s: seconds without progress after which a command is given up.
+        """
+        numbers = (to.port, to.control, symbols, per_client, stall_s)
+        super().__init__([program, *map(str, numbers)])
 
     def ask(self, command: str) -> Answer:
         """Runs one command to its end.

@@ -64,13 +64,16 @@ def bottlenecks(results: Results) -> Rows:
 
 
 def show(results: Results, console: Console) -> None:
+    if not console.is_terminal:
+        # A file or a pipe has no width of its own: wide enough for four peers.
+        console.width = 150
     for title, rows in (
         ("Medians, and median (lowest to highest) ratio", comparison(results)),
         ("Who was the bottleneck, and did everything arrive", bottlenecks(results)),
     ):
         table = Table(title=title, title_justify="left")
         for number, header in enumerate(rows[0]):
-            table.add_column(header, justify="left" if number < 2 else "right")
+            table.add_column(header, justify="left" if number < 2 else "right", no_wrap=number < 2)
         for row in rows[1:]:
             table.add_row(*row)
         console.print(table)

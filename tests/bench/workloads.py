@@ -140,6 +140,9 @@ def scale(clients: int) -> Workload:
     )
 
 
+#: Makes a workload for so many clients.
+Make = Callable[[int], Workload]
+
 SIMPLE = {make.__name__: make for make in (single, burst, trickle, connect, memory)}
 NAMES = (*SIMPLE, "scale")
 

@@ -7,7 +7,9 @@
  * referee it checks that each client got each update of its symbols, in order, and how long after
  * the tick.
  *
- *   usage: loadgen SERVER_PORT CONTROL_PORT SYMBOLS PER_CLIENT
+ *   usage: loadgen SERVER_PORT CONTROL_PORT SYMBOLS PER_CLIENT STALL_SECONDS
+ *
+ * It gives up on whatever makes no progress for STALL_SECONDS.
  *
  * One command a line on stdin, one JSON object a line on stdout:
  *
@@ -43,9 +45,8 @@ enum {
     TICKS_HELD = 64,
     BUFFER = 1 << 18,
     EVENTS = 512,
-    /* A run is given up when nothing has arrived for so long. */
-    STALL_SECONDS = 20,
-    /* Latencies are counted in buckets of one microsecond; the last one takes all longer ones. */
+    /* Latencies are counted in buckets of 10 µs up to 20 s; the last one takes all longer ones. */
+    BUCKET_US = 10,
     LATENCY_BUCKETS = 2000000,
 };
 
@@ -68,7 +69,8 @@ struct symbol {
 };
 
 static struct client clients[MAX_CLIENTS];
-static int clients_made, stages_reached, clients_lost;
+static int clients_made, clients_lost;
+static uint64_t stages_reached;
 static struct symbol *symbols;
 static int symbol_count, per_client, stride, server_port;
 static int poller, control;
@@ -78,7 +80,7 @@ static struct {
     uint64_t expected, received, disorder, unwanted, other;
 } tally;
 static uint32_t latency[LATENCY_BUCKETS];
-static uint64_t started_at, cpu_at_start;
+static uint64_t started_at, cpu_at_start, stall_ns;
 
 static void fail(const char *what) {
     fprintf(stderr, "loadgen: %s: %s\n", what, strerror(errno));
@@ -168,22 +170,19 @@ static void on_update(struct client *c, const char *text, size_t size, size_t na
     }
     uint32_t seq = (uint32_t)strtoul(mark + 6, NULL, 10);
     uint32_t *seen = &c->seen[slot];
-    if (seq != *seen + 1) {
-        /* A snapshot only says where the sequence stands; it is nobody's update. */
-        bool snapshot = memmem(text, size, "\"snapshot\":true", 15) != NULL;
-        *seen = seq;
-        if (snapshot) {
-            tally.other++;
-            return;
-        }
-        tally.disorder++;
-    }
+    bool next = seq == *seen + 1;
     *seen = seq;
+    /* A snapshot only says where the sequence stands; it is nobody's update. */
+    if (!next && memmem(text, size, "\"snapshot\":true", 15) != NULL) {
+        tally.other++;
+        return;
+    }
+    tally.disorder += !next;
     tally.received++;
     struct symbol *s = &symbols[symbol];
     if (seq + TICKS_HELD > s->published && seq <= s->published) {
-        uint64_t us = (now - s->ticked_at[seq % TICKS_HELD]) / 1000;
-        latency[us < LATENCY_BUCKETS ? us : LATENCY_BUCKETS - 1]++;
+        uint64_t bucket = (now - s->ticked_at[seq % TICKS_HELD]) / (1000 * BUCKET_US);
+        latency[bucket < LATENCY_BUCKETS ? bucket : LATENCY_BUCKETS - 1]++;
     }
 }
 
@@ -297,12 +296,11 @@ static bool pump(int timeout_ms) {
     struct epoll_event events[EVENTS];
     bool called = false;
     int n = epoll_wait(poller, events, EVENTS, timeout_ms);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++)
         if (events[i].data.u32 >= FROM_STDIN)
             called = true;
         else
             on_readable(&clients[events[i].data.u32]);
-    }
     return called;
 }
 
@@ -310,14 +308,13 @@ static bool pump(int timeout_ms) {
 static bool pump_until(const uint64_t *counter, uint64_t target) {
     uint64_t last = *counter, since = now_ns(CLOCK_MONOTONIC);
     while (*counter < target) {
-        pump(1000);
+        pump(100);
         uint64_t now = now_ns(CLOCK_MONOTONIC);
-        if (*counter != last) {
-            last = *counter;
-            since = now;
-        } else if (now - since > STALL_SECONDS * 1000000000ull) {
+        if (*counter == last && now - since > stall_ns)
             return false;
-        }
+        if (*counter != last)
+            since = now;
+        last = *counter;
     }
     return true;
 }
@@ -349,19 +346,11 @@ static void open_client(void) {
         fail("request");
 }
 
-/* Gives up when the server refuses or forgets clients: no figure of such a run means anything. */
-static void settle(int started, int allowed_open) {
-    uint64_t since = now_ns(CLOCK_MONOTONIC);
-    int before = stages_reached;
-    while (started - stages_reached > allowed_open && !clients_lost) {
-        pump(1000);
-        if (stages_reached != before) {
-            before = stages_reached;
-            since = now_ns(CLOCK_MONOTONIC);
-        } else if (now_ns(CLOCK_MONOTONIC) - since > STALL_SECONDS * 1000000000ull) {
-            clients_lost += started - stages_reached;
-        }
-    }
+/* Waits until no more than so many are under way. Those that the server refuses or forgets are
+ * lost: no figure of such a run means anything. */
+static void settle(int started, int under_way) {
+    if (started > under_way && !pump_until(&stages_reached, (uint64_t)(started - under_way)))
+        clients_lost += started - (int)stages_reached;
 }
 
 static void run_connect(int count) {
@@ -435,7 +424,7 @@ static long percentile(double share) {
         all += latency[i];
     for (int i = 0; i < LATENCY_BUCKETS; i++)
         if ((sum += latency[i]) > 0 && (double)sum >= (double)all * share)
-            return i;
+            return (long)i * BUCKET_US;
     return -1;
 }
 
@@ -483,13 +472,14 @@ static bool run_command(void) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 5) {
-        fprintf(stderr, "usage: loadgen SERVER_PORT CONTROL_PORT SYMBOLS PER_CLIENT\n");
+    if (argc != 6) {
+        fprintf(stderr, "usage: loadgen SERVER_PORT CONTROL_PORT SYMBOLS PER_CLIENT STALL_SECONDS\n");
         return 2;
     }
     server_port = atoi(argv[1]);
     symbol_count = atoi(argv[3]);
     per_client = atoi(argv[4]);
+    stall_ns = (uint64_t)(atof(argv[5]) * 1e9);
     stride = symbol_count / per_client;
     symbols = calloc((size_t)symbol_count, sizeof *symbols);
     if (symbols == NULL || (poller = epoll_create1(0)) < 0)

@@ -1,0 +1,111 @@
+"""The referee sees what it is there to see; otherwise no figure of the benchmark means anything."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from aiohttp import WSMsgType, web
+
+from tests.bench.peers import compile_c
+from tests.bench.processes import Answer, BenchError, Generator, Ready
+
+#: The sequence numbers that a client is sent for the nth tick.
+Script = Callable[[int], list[int]]
+
+
+class ScriptedServer:
+    """Delivers right or wrong, as its script says."""
+
+    def __init__(self, script: Script, *, greets: bool = True) -> None:
+        self._script = script
+        self._greets = greets
+        self._ticks = 0
+        self._audience: list[web.WebSocketResponse] = []
+
+    async def meet(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str('0{"sid":"x"}')
+        async for message in socket:
+            if message.type is not WSMsgType.TEXT:
+                break
+            if message.data == "40" and self._greets:
+                await socket.send_str('40{"sid":"x"}')
+            elif message.data.startswith("42"):
+                await socket.send_str('42["subscribed",{"events":[]}]')
+                self._audience.append(socket)
+        return socket
+
+    async def obey(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async for _ in reader:
+            self._ticks += 1
+            for seq in self._script(self._ticks):
+                for socket in self._audience:
+                    # The audience leaves when it has counted enough.
+                    with suppress(ConnectionError):
+                        await socket.send_str(f'42["stock_update_S00000",{{"seq":{seq},"x":1}}]')
+        writer.close()
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[Ready]:
+        app = web.Application()
+        app.router.add_get("/socket.io/", self.meet)
+        runner = web.AppRunner(app, shutdown_timeout=0)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        control = await asyncio.start_server(self.obey, "127.0.0.1", 0)
+        async with control:
+            yield Ready(
+                port=runner.addresses[0][1],
+                control=control.sockets[0].getsockname()[1],
+                version="",
+            )
+        await runner.cleanup()
+
+
+async def watch(server: ScriptedServer, command: str = "turns 0.1") -> Answer:
+    def in_thread(ready: Ready) -> Answer:
+        program = compile_c("loadgen")
+        with Generator(program, ready, symbols=1, per_client=1, stall_s=0.3) as generator:
+            generator.ask("connect 3")
+            generator.ask("subscribe")
+            return generator.ask(command)
+
+    async with server.listening() as ready:
+        return await asyncio.to_thread(in_thread, ready)
+
+
+async def test_an_honest_server_delivers_everything_in_order() -> None:
+    answer = await watch(ScriptedServer(lambda tick: [tick]))
+
+    assert answer.expected == answer.received == answer.turns * 3
+    assert answer.disorder == answer.unwanted == 0
+    assert 0 <= answer.p50_us <= answer.p99_us
+
+
+async def test_evenly_spread_updates_are_all_delivered() -> None:
+    answer = await watch(ScriptedServer(lambda tick: [tick]), "rate 0.1 100")
+
+    assert answer.turns == 10
+    assert answer.expected == answer.received == 30
+
+
+async def test_an_update_that_never_comes_is_missed() -> None:
+    answer = await watch(ScriptedServer(lambda tick: [tick] if tick < 3 else []))
+
+    assert answer.expected - answer.received == 3
+
+
+@pytest.mark.parametrize(
+    "script", [lambda tick: [tick, tick], lambda tick: [2 * tick], lambda tick: [tick, tick - 1]]
+)
+async def test_updates_that_are_not_the_next_one_are_counted(script: Script) -> None:
+    answer = await watch(ScriptedServer(script))
+
+    assert answer.disorder > 0
+
+
+async def test_clients_that_the_server_forgets_end_the_measurement() -> None:
+    with pytest.raises(BenchError, match="3 clients lost"):
+        await watch(ScriptedServer(lambda _: [], greets=False))
