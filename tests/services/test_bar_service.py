@@ -1,0 +1,457 @@
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from structlog.testing import capture_logs
+
+from stockstream.errors import (
+    InvalidPayloadError,
+    InvalidSymbolError,
+    PermanentProviderError,
+    TemporaryProviderError,
+    UnavailableError,
+)
+from stockstream.model import Bar, Symbol, Timeframe
+from stockstream.providers.simulated import SimulatedProvider
+from stockstream.services.bar_history import BarHistoryLimits
+from stockstream.services.bars import BarService
+from tests.support.clock import ManualClock
+
+AAPL, MSFT, IBM = Symbol("AAPL"), Symbol("MSFT"), Symbol("IBM")
+M1, M5, D1 = Timeframe.M1, Timeframe.M5, Timeframe.D1
+MINUTE = 60_000
+#: The start of a minute, and of every other timeframe up to the week: a Monday, 00:00 UTC.
+NOW = 1_709_510_400_000
+
+
+class Provider:
+    """A BarSource that answers what it was told, when it is let."""
+
+    def __init__(self, *bars: Bar, error: Exception | None = None) -> None:
+        self.bars = bars
+        self.error = error
+        self.calls: list[tuple[Symbol, Timeframe, int, int]] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.busy = 0
+        self.busiest = 0
+
+    async def fetch_bars(
+        self, symbol: Symbol, timeframe: Timeframe, *, end_ms: int, limit: int
+    ) -> Sequence[Bar]:
+        self.calls.append((symbol, timeframe, end_ms, limit))
+        self.busy += 1
+        self.busiest = max(self.busy, self.busiest)
+        try:
+            await self.open.wait()
+        finally:
+            self.busy -= 1
+        if self.error is not None:
+            raise self.error
+        return self.bars
+
+    async def wait_for_calls(self, count: int) -> None:
+        while len(self.calls) < count:
+            await asyncio.sleep(0)
+
+
+def bar(timestamp: int, price: float = 10.0, volume: float = 0.0) -> Bar:
+    return Bar(timestamp=timestamp, open=price, high=price, low=price, close=price, volume=volume)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+TEMPORARY = TemporaryProviderError("test", "busy")
+PERMANENT = PermanentProviderError("test", "no such symbol")
+
+
+async def test_without_a_provider_there_are_own_bars_alone(clock: ManualClock) -> None:
+    service = BarService(None, clock)
+    assert await service.bars(AAPL, M1, 10) == []
+    service.on_quote(AAPL, 10.0, NOW, 100.0)
+    service.on_quote(AAPL, 11.0, NOW + MINUTE, 130.0)
+
+    assert await service.bars(AAPL, M1, 10) == [bar(NOW), bar(NOW + MINUTE, 11.0, 30.0)]
+    assert await service.bars(AAPL, M1, 1) == [bar(NOW + MINUTE, 11.0, 30.0)]
+
+
+async def test_own_bars_continue_the_providers(clock: ManualClock) -> None:
+    provider = Provider(bar(NOW - 2 * MINUTE, 8.0, 50.0), bar(NOW - MINUTE, 9.0, 60.0))
+    service = BarService(provider, clock)
+    service.on_quote(AAPL, 10.0, NOW, 100.0)
+
+    bars = await service.bars(AAPL, M1, 10)
+
+    assert bars == [*provider.bars, bar(NOW)]
+    assert provider.calls == [(AAPL, M1, NOW + 1, 100)]
+
+
+async def test_the_bar_in_which_our_counting_began_is_made_of_both_parts(
+    clock: ManualClock,
+) -> None:
+    provider = Provider(Bar(timestamp=NOW, open=5, high=8, low=4, close=6, volume=100))
+    service = BarService(provider, clock)
+    service.on_quote(AAPL, 6.0, NOW + 20_000, 1_000.0)
+    service.on_quote(AAPL, 6.5, NOW + 21_000, 1_010.0)
+    # The provider's 100 contain the 10 that were counted here so far.
+    await service.bars(AAPL, M1, 10)
+    service.on_quote(AAPL, 9.0, NOW + 22_000, 1_030.0)
+
+    assert await service.bars(AAPL, M1, 10) == [
+        Bar(timestamp=NOW, open=5, high=9, low=4, close=9, volume=120)
+    ]
+    assert len(provider.calls) == 1
+
+
+async def test_the_same_answer_serves_every_limit_up_to_its_depth(clock: ManualClock) -> None:
+    provider = Provider(*(bar(NOW - 100 * MINUTE + index * MINUTE) for index in range(100)))
+    service = BarService(provider, clock)
+
+    assert len(await service.bars(AAPL, M1, 100)) == 100
+    assert await service.bars(AAPL, M1, 1) == [provider.bars[-1]]
+    assert len(provider.calls) == 1
+    await service.bars(AAPL, M1, 101)
+    assert provider.calls[1:] == [(AAPL, M1, NOW + 1, 1_000)]
+
+
+async def test_ten_thousand_who_ask_at_once_make_one_request(clock: ManualClock) -> None:
+    provider = Provider(bar(NOW))
+    provider.open.clear()
+    service = BarService(provider, clock)
+    asking = [asyncio.create_task(service.bars(AAPL, D1, 100)) for _ in range(10_000)]
+    await provider.wait_for_calls(1)
+    provider.open.set()
+
+    assert all(bars == [bar(NOW)] for bars in await asyncio.gather(*asking))
+    assert len(provider.calls) == 1
+
+
+async def test_who_gives_up_takes_nothing_from_the_others(clock: ManualClock) -> None:
+    provider = Provider(bar(NOW))
+    provider.open.clear()
+    service = BarService(provider, clock)
+    impatient = asyncio.create_task(service.bars(AAPL, D1, 100))
+    patient = asyncio.create_task(service.bars(AAPL, D1, 100))
+    await provider.wait_for_calls(1)
+
+    impatient.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
+    provider.open.set()
+
+    assert await patient == [bar(NOW)]
+    assert len(provider.calls) == 1
+
+
+async def test_an_answer_is_kept_until_its_last_bar_ends(clock: ManualClock) -> None:
+    provider = Provider(bar(NOW))
+    service = BarService(provider, clock)
+    await clock.advance(15)
+    await service.bars(AAPL, M1, 100)
+    await clock.advance(44)
+    await service.bars(AAPL, M1, 100)
+    assert len(provider.calls) == 1
+    await clock.advance(1)
+    await service.bars(AAPL, M1, 100)
+
+    assert len(provider.calls) == 2
+
+
+async def test_no_answer_is_kept_for_longer_than_some_minutes(clock: ManualClock) -> None:
+    provider = Provider(bar(NOW))
+    service = BarService(provider, clock)
+    await service.bars(AAPL, D1, 100)
+    await clock.advance(299)
+    await service.bars(AAPL, D1, 100)
+    assert len(provider.calls) == 1
+    await clock.advance(1)
+    await service.bars(AAPL, D1, 100)
+
+    assert len(provider.calls) == 2
+
+
+async def test_the_answers_used_least_recently_leave_first(clock: ManualClock) -> None:
+    provider = Provider(bar(NOW))
+    service = BarService(provider, clock, limits=BarHistoryLimits(bars=200))
+    for symbol in (AAPL, MSFT, AAPL, IBM):
+        await service.bars(symbol, D1, 100)
+    assert len(provider.calls) == 3
+    await service.bars(AAPL, D1, 100)
+    assert len(provider.calls) == 3
+    await service.bars(MSFT, D1, 100)
+
+    assert len(provider.calls) == 4
+
+
+async def test_an_answer_from_before_the_stream_began_is_asked_for_anew(
+    clock: ManualClock,
+) -> None:
+    provider = Provider(bar(NOW, volume=5.0))
+    service = BarService(provider, clock)
+    await service.bars(AAPL, D1, 100)
+    service.on_quote(AAPL, 10.0, NOW, 0.0)
+    await service.bars(AAPL, D1, 100)
+    service.forget(AAPL)
+    await service.bars(AAPL, D1, 100)
+
+    assert len(provider.calls) == 3
+
+
+async def test_while_the_provider_fails_there_are_own_bars(clock: ManualClock) -> None:
+    service = BarService(Provider(error=TEMPORARY), clock)
+    service.on_quote(AAPL, 10.0, NOW, 0.0)
+
+    with capture_logs() as logs:
+        assert await service.bars(AAPL, M1, 10) == [bar(NOW)]
+
+    assert [entry["event"] for entry in logs] == ["bars_unavailable"]
+    assert service.history.failed == 1
+
+
+async def test_while_the_provider_fails_what_it_said_before_is_continued(
+    clock: ManualClock,
+) -> None:
+    provider = Provider(bar(NOW - MINUTE, 9.0, 60.0), bar(NOW, 10.0, 5.0))
+    service = BarService(provider, clock)
+    service.on_quote(AAPL, 10.0, NOW, 100.0)
+    await service.bars(AAPL, M1, 10)
+    provider.error = TEMPORARY
+    await clock.advance(60)
+    service.on_quote(AAPL, 10.0, NOW + 30_000, 102.0)
+    service.on_quote(AAPL, 12.0, NOW + MINUTE, 103.0)
+
+    assert await service.bars(AAPL, M1, 10) == [
+        bar(NOW - MINUTE, 9.0, 60.0),
+        bar(NOW, 10.0, 7.0),
+        bar(NOW + MINUTE, 12.0, 1.0),
+    ]
+    assert len(provider.calls) == 2
+
+
+async def test_without_own_bars_a_failing_provider_is_told_as_worth_a_retry(
+    clock: ManualClock,
+) -> None:
+    service = BarService(Provider(error=TEMPORARY), clock)
+
+    with pytest.raises(UnavailableError) as caught:
+        await service.bars(AAPL, M1, 10)
+
+    assert caught.value.retryable
+    assert caught.value.symbol == AAPL
+
+
+async def test_a_symbol_that_the_provider_does_not_know_is_refused_for_good(
+    clock: ManualClock,
+) -> None:
+    service = BarService(Provider(error=PERMANENT), clock)
+
+    with pytest.raises(InvalidSymbolError) as caught:
+        await service.bars(AAPL, M1, 10)
+
+    assert not caught.value.retryable
+    assert caught.value.symbol == AAPL
+
+
+async def test_a_fault_in_the_providers_code_is_logged_and_answered_as_unavailable(
+    clock: ManualClock,
+) -> None:
+    service = BarService(Provider(error=KeyError("close")), clock)
+
+    with capture_logs() as logs, pytest.raises(UnavailableError):
+        await service.bars(AAPL, M1, 10)
+
+    assert logs[0]["event"] == "bars_failed"
+    assert logs[0]["exc_info"]
+
+
+@pytest.mark.parametrize(
+    ("error", "wait"),
+    [
+        (TEMPORARY, 5),
+        (TemporaryProviderError("test", "slow down", retry_after=40), 40),
+        (TemporaryProviderError("test", "slow down", retry_after=1e9), 300),
+        (PERMANENT, 60),
+    ],
+)
+async def test_a_failing_provider_is_left_alone_for_a_while(
+    clock: ManualClock, error: Exception, wait: float
+) -> None:
+    provider = Provider(error=error)
+    service = BarService(provider, clock)
+    service.on_quote(AAPL, 10.0, NOW, 0.0)
+    await service.bars(AAPL, D1, 10)
+    await clock.advance(wait - 1)
+    await service.bars(AAPL, D1, 10)
+    assert len(provider.calls) == 1
+    await clock.advance(1)
+    await service.bars(AAPL, D1, 10)
+
+    assert len(provider.calls) == 2
+
+
+async def test_a_provider_that_never_answers_is_a_failing_one(clock: ManualClock) -> None:
+    provider = Provider()
+    provider.open.clear()
+    service = BarService(provider, clock, limits=BarHistoryLimits(timeout=0.01))
+
+    with pytest.raises(UnavailableError):
+        await service.bars(AAPL, M1, 10)
+
+    assert provider.busy == 0
+
+
+async def test_only_some_requests_are_under_way_at_once(clock: ManualClock) -> None:
+    provider = Provider(bar(NOW))
+    provider.open.clear()
+    service = BarService(provider, clock, limits=BarHistoryLimits(concurrent=2))
+    asking = [asyncio.create_task(service.bars(Symbol(f"S{n}"), D1, 100)) for n in range(20)]
+    await provider.wait_for_calls(2)
+    provider.open.set()
+    await asyncio.gather(*asking)
+
+    assert provider.busiest == 2
+    assert len(provider.calls) == 20
+
+
+async def test_who_asks_when_too_many_wait_is_refused_at_once(clock: ManualClock) -> None:
+    provider = Provider(bar(NOW))
+    provider.open.clear()
+    service = BarService(provider, clock, limits=BarHistoryLimits(pending=2))
+    waiting = [asyncio.create_task(service.bars(symbol, D1, 100)) for symbol in (AAPL, MSFT)]
+    await provider.wait_for_calls(2)
+
+    with pytest.raises(UnavailableError):
+        await service.bars(IBM, D1, 100)
+    assert service.history.shed == 1
+    # Who asks for what is under way costs nothing more.
+    sharing = asyncio.create_task(service.bars(AAPL, D1, 100))
+    provider.open.set()
+
+    assert await asyncio.gather(*waiting, sharing) == [[bar(NOW)]] * 3
+
+
+async def test_closing_ends_requests_and_tells_who_waits(clock: ManualClock) -> None:
+    provider = Provider()
+    provider.open.clear()
+    async with BarService(provider, clock) as service:
+        asking = asyncio.create_task(service.bars(AAPL, D1, 100))
+        await provider.wait_for_calls(1)
+
+    with pytest.raises(UnavailableError):
+        await asking
+    assert provider.busy == 0
+    with pytest.raises(UnavailableError):
+        await service.bars(AAPL, D1, 100)
+    await service.aclose()
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1_001, 10**18])
+async def test_a_limit_out_of_bounds_is_refused_by_its_name(clock: ManualClock, limit: int) -> None:
+    provider = Provider()
+
+    with pytest.raises(InvalidPayloadError, match="limit"):
+        await BarService(provider, clock).bars(AAPL, M1, limit)
+
+    assert provider.calls == []
+
+
+async def test_rows_that_cannot_be_true_are_dropped_and_the_rest_put_in_order(
+    clock: ManualClock,
+) -> None:
+    provider = Provider(
+        bar(NOW, 10.0),
+        bar(NOW - MINUTE, float("nan")),
+        bar(NOW - 5 * MINUTE, 8.0, 3.0),
+        bar(NOW - 5 * MINUTE, 9.0, 4.0),
+    )
+    service = BarService(provider, clock)
+
+    with capture_logs() as logs:
+        assert await service.bars(AAPL, M5, 10) == [bar(NOW - 5 * MINUTE, 9.0, 4.0), bar(NOW)]
+
+    assert logs[0]["count"] == 1
+
+
+async def test_bars_labelled_within_their_stretch_are_labelled_by_its_start(
+    clock: ManualClock,
+) -> None:
+    service = BarService(Provider(bar(NOW + 4 * 3_600_000)), clock)
+
+    assert await service.bars(AAPL, D1, 10) == [bar(NOW)]
+
+
+async def test_bars_outlive_their_stream(clock: ManualClock) -> None:
+    service = BarService(None, clock)
+    service.on_quote(AAPL, 10.0, NOW, 100.0)
+    service.forget(AAPL)
+    assert await service.bars(AAPL, M1, 10) == [bar(NOW)]
+    service.on_quote(AAPL, 11.0, NOW + MINUTE, 900.0)
+
+    assert await service.bars(AAPL, M1, 10) == [bar(NOW), bar(NOW + MINUTE, 11.0)]
+
+
+async def test_of_symbols_that_nobody_streams_the_most_recent_are_kept(
+    clock: ManualClock,
+) -> None:
+    service = BarService(None, clock, idle_symbols=2)
+    for symbol in (AAPL, MSFT, IBM):
+        service.on_quote(symbol, 10.0, NOW, 0.0)
+    for symbol in (MSFT, AAPL, IBM):
+        service.forget(symbol)
+    service.forget(Symbol("NEVER.STREAMED"))
+
+    assert await service.bars(MSFT, M1, 10) == []
+    assert await service.bars(AAPL, M1, 10) == [bar(NOW)]
+    assert await service.bars(IBM, M1, 10) == [bar(NOW)]
+
+
+async def test_the_provider_has_the_last_word_once_the_stream_stopped(clock: ManualClock) -> None:
+    provider = Provider(bar(NOW, 12.0, 70.0))
+    service = BarService(provider, clock)
+    service.on_quote(AAPL, 10.0, NOW - MINUTE, 0.0)
+    service.on_quote(AAPL, 10.0, NOW, 0.0)
+    service.forget(AAPL)
+
+    assert await service.bars(AAPL, M1, 10) == [bar(NOW - MINUTE), bar(NOW, 12.0, 70.0)]
+
+
+async def test_what_one_asker_does_to_its_list_changes_nobody_elses(clock: ManualClock) -> None:
+    service = BarService(Provider(bar(NOW)), clock)
+    service.on_quote(AAPL, 10.0, NOW, 0.0)
+    mine = await service.bars(AAPL, M1, 10)
+    mine.clear()
+
+    assert await service.bars(AAPL, M1, 10) == [bar(NOW)]
+
+
+@pytest.mark.parametrize("timeframe", [M1, M5, Timeframe.H1, D1, Timeframe.W1])
+@pytest.mark.parametrize("asked_before", [True, False])
+async def test_history_continued_by_quotes_is_what_the_market_did(
+    clock: ManualClock, *, timeframe: Timeframe, asked_before: bool
+) -> None:
+    # The simulated market's bars are made of the very ticks that its quotes show.
+    market = SimulatedProvider(clock, seed=7)
+    service = BarService(market, clock)
+    await clock.advance(13)
+    if asked_before:
+        await service.bars(AAPL, timeframe, 100)
+    for second in range(420):
+        for quote in (await market.fetch_quotes([AAPL])).quotes:
+            assert quote.timestamp is not None
+            assert quote.volume is not None
+            service.on_quote(AAPL, quote.price, quote.timestamp, quote.volume)
+        if second % 59 == 0:
+            truth = await market.fetch_bars(AAPL, timeframe, end_ms=clock.time_ms() + 1, limit=100)
+            bars = await service.bars(AAPL, timeframe, 100)
+            assert _rounded(bars) == _rounded(truth)
+        await clock.advance(1)
+
+
+def _rounded(bars: Sequence[Bar]) -> list[tuple[float, ...]]:
+    return [
+        (bar.timestamp, bar.open, bar.high, bar.low, bar.close, round(bar.volume, 3))
+        for bar in bars
+    ]
