@@ -1,0 +1,1 @@
+"""Real JavaScript clients on a bad network."""
