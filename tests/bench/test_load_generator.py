@@ -22,6 +22,7 @@ class ScriptedServer:
         self._greets = greets
         self._ticks = 0
         self._audience: list[web.WebSocketResponse] = []
+        self._left = asyncio.Event()
 
     async def meet(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -46,6 +47,9 @@ class ScriptedServer:
                     with suppress(ConnectionError):
                         await socket.send_str(f'42["stock_update_S00000",{{"seq":{seq},"x":1}}]')
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        self._left.set()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Ready]:
@@ -55,13 +59,17 @@ class ScriptedServer:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         control = await asyncio.start_server(self.obey, "127.0.0.1", 0)
-        async with control:
+        try:
             yield Ready(
                 port=runner.addresses[0][1],
                 control=control.sockets[0].getsockname()[1],
                 version="",
             )
-        await runner.cleanup()
+        finally:
+            await self._left.wait()
+            control.close()
+            await control.wait_closed()
+            await runner.cleanup()
 
 
 async def watch(server: ScriptedServer, command: str = "turns 0.1") -> Answer:
