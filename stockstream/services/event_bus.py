@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import count
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 import structlog
 
@@ -204,7 +204,13 @@ class EventBus:
         )
         return self._add(name, topics, handler, filter, options)
 
-    def history(self, topic: Topic[T] | None = None, limit: int = 100) -> Sequence[Event[T]]:
+    @overload
+    def history(self, topic: Topic[T], limit: int = 100) -> Sequence[Event[T]]: ...
+
+    @overload
+    def history(self, topic: None = None, limit: int = 100) -> Sequence[Event[Any]]: ...
+
+    def history(self, topic: Topic[Any] | None = None, limit: int = 100) -> Sequence[Event[Any]]:
         """Return at most ``limit`` past events of a topic (None: of all), the newest first.
 
         Events are held whether or not anybody got them, and also after their ``ttl``.
@@ -270,11 +276,10 @@ class EventBus:
 
     def _remove(self, subscription: Subscription) -> None:
         for topic in subscription.topics:
-            rest = tuple(each for each in self._by_topic[topic] if each is not subscription)
+            others = self._by_topic.pop(topic, ())
+            rest = tuple(each for each in others if each is not subscription)
             if rest:
                 self._by_topic[topic] = rest
-            else:
-                del self._by_topic[topic]
 
     def _settle(self, subscription: Subscription) -> None:
         del self._alive[subscription.id]

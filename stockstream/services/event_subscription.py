@@ -71,7 +71,6 @@ class Subscription:
         self._failing = False
         self._wake = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"bus {self.id}")
-        self._task.add_done_callback(self._ended)
 
     def __enter__(self) -> Self:
         return self
@@ -110,14 +109,10 @@ class Subscription:
         A call of the handler that is under way goes on to its end, but is not repeated if it
         fails. Closing twice does no harm; a handler may close its own subscription.
         """
-        if self._closed:
-            return
-        self._closed = True
-        self._on_close(self)
-        self._counts.abandoned += self._queue.clear()
-        self.drain()
-        if not self._handling:
-            self._task.cancel()
+        if not self._closed:
+            self._detach()
+            if not self._handling:
+                self._task.cancel()
 
     def abort(self) -> None:
         """Close, and cancel a call of the handler that is under way."""
@@ -157,11 +152,22 @@ class Subscription:
 
     async def _run(self) -> None:
         calls = 0
-        while await self._ready():
-            await self._deliver(self._take())
-            calls += 1
-            if calls % _TURN == 0:
-                await asyncio.sleep(0)
+        try:
+            while await self._ready():
+                await self._deliver(self._take())
+                calls += 1
+                if calls % _TURN == 0:
+                    await asyncio.sleep(0)
+        finally:
+            self._detach()
+            self._counts.abandoned += len(self._in_hand)
+            self._in_hand = ()
+
+    def _detach(self) -> None:
+        self._closed = True
+        self._on_close(self)
+        self._counts.abandoned += self._queue.clear()
+        self.drain()
 
     async def _ready(self) -> bool:
         """Wait until there is something to deliver; False when nothing will come any more."""
@@ -198,6 +204,8 @@ class Subscription:
         failures = 0
         while batch := self._unexpired(batch):
             self._in_hand = batch
+            if failures:
+                self._counts.retried += len(batch)
             error = await self._call(batch)
             if error is None:
                 self._note_success(len(batch))
@@ -208,7 +216,6 @@ class Subscription:
                 return
             failures += 1
             await self._clock.sleep(self._options.backoff.delay(failures, self._random))
-            self._counts.retried += len(batch)
 
     def _unexpired(self, batch: Sequence[Event[Any]]) -> Sequence[Event[Any]]:
         # Nearly no event has a ttl: those don't cost a look at the clock.
@@ -261,9 +268,3 @@ class Subscription:
                 events_lost=len(batch),
                 exc_info=error,
             )
-
-    def _ended(self, _: "asyncio.Task[None]") -> None:
-        # Here and not in the task, which never starts where it is cancelled at once.
-        self.close()
-        self._counts.abandoned += len(self._in_hand)
-        self._in_hand = ()
