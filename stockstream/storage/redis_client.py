@@ -16,9 +16,11 @@ from stockstream.errors import StoreUnavailableError
 def open_redis(url: str, *, timeout: float = 1.0, max_connections: int = 16) -> Redis:
     """Return a client that connects when it is first used, and again after every loss.
 
+    Its commands belong into :func:`redis_call`, which alone limits how long an answer may take.
+
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
-        timeout: most seconds for connecting, for writing, for an answer, and for a free connection.
+        timeout: most seconds for connecting, and for waiting until a connection is free.
         max_connections: most connections; who needs another one waits for it.
 
     Raises:
@@ -28,7 +30,9 @@ def open_redis(url: str, *, timeout: float = 1.0, max_connections: int = 16) -> 
         url,
         max_connections=max_connections,
         timeout=timeout,
-        socket_timeout=timeout,
+        # With a timeout the client writes inside asyncio.wait_for, which in Python 3.11 may swallow
+        # a cancellation; what was to end would go on.
+        socket_timeout=None,
         socket_connect_timeout=timeout,
         # Once and at once, for a connection that died while it was idle. A timeout is not tried
         # again: whoever did not answer for so long is down, and the caller has waited enough.
@@ -41,8 +45,7 @@ def open_redis(url: str, *, timeout: float = 1.0, max_connections: int = 16) -> 
 async def redis_call(store: str, *, within: float) -> AsyncIterator[None]:
     """Give the enclosed commands ``within`` seconds in all, and every failure the same name.
 
-    The client's own timeouts hold for single steps, of which one command may need several: a free
-    connection, connecting, the handshake, a second try.
+    One command may need many steps: a free connection, connecting, the handshake, a second try.
 
     Raises:
         StoreUnavailableError: Redis failed, refused, or took too long.

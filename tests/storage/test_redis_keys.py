@@ -3,14 +3,16 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from stockstream.model import Position
 from stockstream.storage.redis import RedisQuoteStore
 from stockstream.storage.redis_client import open_redis
-from tests.storage.quotes import AAPL, START_MS, update, updates
+from tests.storage.quotes import AAPL, MSFT, START_MS, update, updates
 
 VALUE = "stock:AAPL:current"
 HISTORY = "stock:AAPL:timeseries"
@@ -32,14 +34,17 @@ async def store(redis_url: str) -> AsyncIterator[RedisQuoteStore]:
     await store.aclose()
 
 
+async def value_in(redis: Redis) -> Any:
+    return json.loads(await redis.get(VALUE) or "null")
+
+
 async def test_the_documented_keys_hold_the_documented_json(
     store: RedisQuoteStore, redis: Redis
 ) -> None:
     await store.append([update(1), update(2, snapshot=True)])
 
-    value = json.loads(await redis.get(VALUE))
-    members = await redis.zrange(HISTORY, 0, -1, withscores=True)
-    assert value == {
+    members: Any = await redis.zrange(HISTORY, 0, -1, withscores=True)
+    assert await value_in(redis) == {
         "symbol": "AAPL",
         "price": 100.2,
         "change": 0.2,
@@ -101,8 +106,7 @@ async def test_the_scripts_survive_that_redis_forgets_them(
         # What a program that follows the document alone writes.
         b'{"symbol":"AAPL","price":1,"change":0,"changePercent":0,"volume":0,"timestamp":1}',
         # Whole, but of another symbol.
-        b'{"symbol":"MSFT","price":1,"change":0,"changePercent":0,"volume":0,"timestamp":1,'
-        b'"seq":9,"epoch":"x"}',
+        msgspec.json.encode(update(9, symbol=MSFT)),
     ],
 )
 async def test_what_does_not_decode_is_passed_over_and_counted(
@@ -150,7 +154,7 @@ async def test_a_snapshot_mark_of_another_program_is_not_passed_on(
     store: RedisQuoteStore, redis: Redis
 ) -> None:
     await store.append([update(1)])
-    marked = json.loads(await redis.get(VALUE)) | {"snapshot": True}
+    marked = await value_in(redis) | {"snapshot": True}
     await redis.set(VALUE, json.dumps(marked))
 
     assert await store.get(AAPL) == update(1)
@@ -184,8 +188,8 @@ async def test_readers_never_see_a_value_without_its_history(redis_url: str, red
     writing = asyncio.create_task(write())
     seen = set()
     while not writing.done():
-        async with redis.pipeline(transaction=True) as both:
-            value, newest = await both.get(VALUE).zrevrange(HISTORY, 0, 0).execute()
+        both: Any = redis.pipeline(transaction=True)
+        value, newest = await both.get(VALUE).zrevrange(HISTORY, 0, 0).execute()
         if value is not None or newest:
             assert [value] == newest
             seen.add(value)
