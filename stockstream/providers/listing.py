@@ -84,7 +84,7 @@ class Listing:
         self._walk = Walk(self._key)
         self._day: _Day | None = None
         # Number of the 64 ticks asked for last, shares traded before and within them.
-        self._busy = (-1, 0, 0)
+        self._busy = (-2, 0, 0)
 
     def quote(self, symbol: Symbol, now_ms: int) -> Quote:
         """Return what the market says at the last tick before or at ``now_ms``."""
