@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of a process and all its threads, in seconds.
@@ -17,6 +19,13 @@ def cpu_seconds(pid: int) -> float:
     """
     process_clock = (~pid << 3) | 2
     return time.clock_gettime(process_clock)
+
+
+def machine_cpu_seconds() -> float:
+    """Time that all cores together have been busy since the start of the machine."""
+    times = psutil.cpu_times()
+    # Guests are part of user already.
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
 
 
 def resident_kb(pid: int) -> int:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from tests.bench.machine import cpu_seconds, resident_kb
+from tests.bench.machine import cpu_seconds, machine_cpu_seconds, resident_kb
 from tests.bench.processes import Answer, Generator, Server
 
 
@@ -17,10 +17,11 @@ class Sample(msgspec.Struct, kw_only=True):
     lost: int = 0
     #: Updates that came out of order, twice, or to somebody who had not asked for them.
     disorder: int = 0
-    #: Share of the measured time that each process was on its core, 0 to 1: the larger one is the
-    #: bottleneck.
+    #: Cores that each was on while it was measured: of server and generator, the one nearer to 1
+    #: is the bottleneck; anything else on the machine should have been idle.
     server_busy: float = 0.0
     generator_busy: float = 0.0
+    others_busy: float = 0.0
 
 
 class Session:
@@ -41,17 +42,12 @@ class Session:
 
     def measure_joining(self, clients: int) -> None:
         """CPU time of the server for each client that connects and subscribes."""
-        before = cpu_seconds(self._server.pid)
-        answers = [self._generator.ask(f"connect {clients}"), self._generator.ask("subscribe")]
-        spent = cpu_seconds(self._server.pid) - before
+        spent, _ = self._measure(f"connect {clients}", "subscribe")
         self.sample.figures["cpu_us_client"] = spent * 1e6 / clients
-        self._note_busy(spent, *answers)
 
     def measure_delivery(self, command: str) -> None:
         """CPU time of the server for each update that reached a client, and the latencies."""
-        before = cpu_seconds(self._server.pid)
-        answer = self._generator.ask(command)
-        spent = cpu_seconds(self._server.pid) - before
+        spent, answer = self._measure(command)
         self.sample.delivered = answer.received
         self.sample.lost = answer.expected - answer.received
         self.sample.disorder = answer.disorder + answer.unwanted
@@ -60,7 +56,6 @@ class Session:
             "p50_ms": answer.p50_us / 1e3,
             "p99_ms": answer.p99_us / 1e3,
         }
-        self._note_busy(spent, answer)
 
     def memory_kb(self) -> int:
         """Resident memory of the server in KiB, garbage collected."""
@@ -71,7 +66,15 @@ class Session:
         """The same work unmeasured, until just-in-time compilers and caches have settled."""
         self._generator.ask(command)
 
-    def _note_busy(self, server_cpu_s: float, *answers: Answer) -> None:
+    def _measure(self, *commands: str) -> tuple[float, Answer]:
+        """The server's CPU time during the commands, in seconds, and the last one's answer."""
+        server, everything = cpu_seconds(self._server.pid), machine_cpu_seconds()
+        answers = [self._generator.ask(command) for command in commands]
+        server = cpu_seconds(self._server.pid) - server
+        everything = machine_cpu_seconds() - everything
         wall = sum(answer.wall_s for answer in answers)
-        self.sample.server_busy = server_cpu_s / wall
-        self.sample.generator_busy = sum(answer.cpu_s for answer in answers) / wall
+        generator = sum(answer.cpu_s for answer in answers)
+        self.sample.server_busy = server / wall
+        self.sample.generator_busy = generator / wall
+        self.sample.others_busy = max(everything - server - generator, 0.0) / wall
+        return server, answers[-1]

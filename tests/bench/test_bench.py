@@ -1,5 +1,7 @@
 """The measurement from end to end, against the floor, which needs nothing to be set up."""
 
+import shutil
+
 import pytest
 
 from tests.bench import report, workloads
@@ -17,6 +19,7 @@ def results_of(**figures: list[float]) -> Results:
     return results
 
 
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 @pytest.mark.parametrize("make", [workloads.single, workloads.burst, workloads.trickle])
 def test_every_update_of_a_workload_reaches_its_watchers(
     make: workloads.Make, monkeypatch: pytest.MonkeyPatch

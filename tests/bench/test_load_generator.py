@@ -1,6 +1,7 @@
 """The referee sees what it is there to see; otherwise no figure of the benchmark means anything."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -9,6 +10,8 @@ from aiohttp import WSMsgType, web
 
 from tests.bench.peers import compile_c
 from tests.bench.processes import Answer, BenchError, Generator, Ready
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
 #: The sequence numbers that a client is sent for the nth tick.
 Script = Callable[[int], list[int]]

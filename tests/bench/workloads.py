@@ -11,6 +11,9 @@ SYMBOLS = 500
 #: Updates a second of the trickle, over all symbols.
 TRICKLE_HERTZ = 500
 SCALE_SIZES = (100, 1_000, 5_000, 10_000)
+#: Clients where nothing else is asked for; memory is claimed in large pieces and needs more.
+CLIENTS = 1_000
+MEMORY_CLIENTS = 5_000
 #: Clients that come before the measured ones, so that what a server needs once is not counted.
 FIRST_CLIENTS = 100
 #: Seconds of unmeasured work before the measured.
@@ -158,5 +161,7 @@ def choose(names: list[str], clients: int | None) -> list[Workload]:
         if name == "scale":
             chosen += [scale(size) for size in SCALE_SIZES if size <= (clients or size)]
         else:
-            chosen.append(SIMPLE[name](clients or 1_000))
+            chosen.append(
+                SIMPLE[name](clients or (MEMORY_CLIENTS if name == "memory" else CLIENTS))
+            )
     return chosen
