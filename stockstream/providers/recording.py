@@ -36,6 +36,8 @@ class Recording:
         self._file = TickFile(path)
         self._shift: int | None = None
         self._latest = -1
+        # This round has ended; the next one, if there is one, has not begun.
+        self._over = False
         #: Rounds that ended.
         self.rounds = 0
         #: Nothing follows.
@@ -55,6 +57,8 @@ class Recording:
             PermanentProviderError: the file is damaged, has no tick in it, or can't be opened
                 for another round.
         """
+        if self._over:
+            self._rewind()
         block = self._file.read(lines)
         ticks = [self._placed(tick) for tick in block.ticks]
         for bad in block.bad:
@@ -85,8 +89,7 @@ class Recording:
         self.rounds += 1
         self._shift = None
         self.ended = not self._loop
-        if self._loop:
-            self._rewind()
+        self._over = True
 
     def _rewind(self) -> None:
         self._file.close()
@@ -94,6 +97,7 @@ class Recording:
             self._file = TickFile(self._path)
         except ConfigError as error:
             raise PermanentProviderError("replay", f"no further round: {error}") from error
+        self._over = False
 
     def close(self) -> None:
         """Close the file."""

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -109,7 +109,7 @@ class ReplayProvider:
         elif self._speed == 0:
             self._demand.clear()
 
-    async def stream(self) -> AsyncIterator[Sequence[Quote]]:
+    async def stream(self) -> AsyncGenerator[Sequence[Quote], None]:
         """Yield the watched symbols' ticks in the file's order, at most 512 at once.
 
         Ends with the recording. Closed or cancelled, it may be called again, and then goes on

@@ -60,8 +60,9 @@ def parse_tick(line: str) -> Quote:
     last = _number("price", price)
     if last is None:
         last = _middle(best_bid, best_ask)
-    if last <= 0:
-        raise ValueError("the price is not above zero")
+    # Two numbers close to the largest one have no middle.
+    if not 0 < last < math.inf:
+        raise ValueError("the price is not above zero, or infinite")
     return Quote(
         symbol=name,
         price=last,
