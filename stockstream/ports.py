@@ -221,3 +221,32 @@ class QuoteStore(QuoteCache, QuoteHistory, Protocol):
     async def aclose(self) -> None:
         """Let go of connections; calling it twice does no harm."""
         ...
+
+
+class QuoteRecorder(Protocol):
+    """Takes updates off the hot path and stores them, in order, sooner or later."""
+
+    def submit(self, updates: Sequence[StockUpdate]) -> None:
+        """Take over updates without waiting for anything; under pressure the oldest are shed."""
+        ...
+
+    async def flush(self, within: float) -> bool:
+        """Return whether all that was submitted before is stored, after ``within`` s at most."""
+        ...
+
+
+class QuoteSink(Protocol):
+    """Where updates leave the streaming service: towards the clients."""
+
+    def publish(self, updates: Sequence[StockUpdate], received: float) -> None:
+        """Send numbered updates on, in order, without waiting for anything.
+
+        Args:
+            updates: those of one symbol in order of ``seq``.
+            received: monotonic time in seconds at which their quotes came in.
+        """
+        ...
+
+    def settle(self, update: StockUpdate) -> None:
+        """Give the symbol's state to clients that still wait for their first update of it."""
+        ...

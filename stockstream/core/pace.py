@@ -42,3 +42,7 @@ class Pace(Generic[T]):
         item, self._waiting = self._waiting, None
         self._free_at = now + self._interval
         return item
+
+    def cancel(self) -> None:
+        """Forget the item that waits."""
+        self._waiting = None

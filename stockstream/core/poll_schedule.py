@@ -1,6 +1,6 @@
 """When which symbols are asked for next."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from heapq import heapify, heappop, heappush
 from math import ceil, floor
 
@@ -47,6 +47,15 @@ class PollSchedule:
         if len(self._heap) > 64 + 2 * len(self._due):
             self._heap = [(due, waiting) for waiting, due in self._due.items()]
             heapify(self._heap)
+
+    def replace(self, symbols: Collection[Symbol], now: float) -> bool:
+        """Ask for exactly these symbols; returns whether any of them is new."""
+        for symbol in self._wanted.difference(symbols):
+            self.remove(symbol)
+        new = [symbol for symbol in symbols if symbol not in self._wanted]
+        for symbol in new:
+            self.add(symbol, now)
+        return bool(new)
 
     def take(self, now: float, limit: int) -> list[Symbol]:
         """Return at most ``limit`` symbols that are due, those that waited longest first."""

@@ -1,0 +1,322 @@
+"""The one place where everything is put together, started and ended."""
+
+import asyncio
+import gc
+import signal
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import Random
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+
+from stockstream.clock import SystemClock
+from stockstream.config import Settings
+from stockstream.core.subscriptions import Subscriptions
+from stockstream.core.thresholds import Thresholds
+from stockstream.engine import AsyncServer, Limits
+from stockstream.errors import ConfigError
+from stockstream.gateway import measurements
+from stockstream.gateway.client import Client
+from stockstream.gateway.exposition import Exposition
+from stockstream.gateway.fanout import Fanout
+from stockstream.gateway.http import HttpDoor, errors_as_json
+from stockstream.gateway.readiness import Readiness
+from stockstream.gateway.requests import Requests
+from stockstream.gateway.servers import PATHS, ServerSettings, open_server
+from stockstream.gateway.sockets import SocketGateway
+from stockstream.model.event import Event
+from stockstream.model.symbol import Symbol
+from stockstream.model.topics import PERFORMANCE_ALERT, PERFORMANCE_METRICS_COLLECTED
+from stockstream.ports import Clock, QuoteStore
+from stockstream.providers import ProviderSettings, open_provider
+from stockstream.services.bars import BarService
+from stockstream.services.event_bus import EventBus
+from stockstream.services.monitoring import PerformanceMonitor
+from stockstream.services.streaming import StreamingService, StreamingSettings
+from stockstream.storage.memory import MemoryQuoteStore
+from stockstream.storage.redis import RedisQuoteStore
+from stockstream.storage.redis_client import open_redis
+from stockstream.storage.writer import WriteBehind
+from stockstream.wire import names
+from stockstream.wire.packets import WireForm
+
+log = structlog.get_logger(__name__)
+
+#: Objects created, less those gone, between two looks of the collector at the young ones. Tens of
+#: thousands of connections live long: looking at them all the time finds nothing.
+_GC_THRESHOLD: Final = 50_000
+
+
+class Node:
+    """One running server: its parts, put together but not yet listening."""
+
+    def __init__(self, settings: Settings, clock: Clock, random: Random) -> None:
+        self.settings = settings
+        self.bus = EventBus(clock=clock, random=random)
+        self.provider = open_provider(_provider_settings(settings), clock)
+        self.store: QuoteStore = (
+            RedisQuoteStore(open_redis(settings.redis_url))
+            if settings.redis_url
+            else MemoryQuoteStore(clock)
+        )
+        self.writer = WriteBehind(self.store, clock=clock, random=random)
+        self.bars = BarService(self.provider.bars, clock)
+        self.fanout = Fanout(clock)
+        self.streaming = StreamingService(
+            provider=self.provider,
+            store=self.store,
+            recorder=self.writer,
+            sink=self.fanout,
+            bus=self.bus,
+            bars=self.bars,
+            clock=clock,
+            random=random,
+            settings=StreamingSettings(
+                update_interval=settings.update_interval,
+                batch_size=settings.batch_size,
+                subscription_timeout=settings.subscription_timeout,
+            ),
+        )
+        subscriptions: Subscriptions[Client] = Subscriptions(
+            max_clients=settings.max_subscriptions,
+            max_events=settings.max_subscriptions_per_client,
+        )
+        self.requests = Requests(
+            subscriptions=subscriptions,
+            streaming=self.streaming,
+            bars=self.bars,
+            fanout=self.fanout,
+            clock=clock,
+        )
+        self.gateway = SocketGateway(
+            requests=self.requests,
+            subscriptions=subscriptions,
+            streaming=self.streaming,
+            fanout=self.fanout,
+            clock=clock,
+        )
+        self.servers: dict[WireForm, AsyncServer] = {
+            form: open_server(form, _server_settings(settings)) for form in PATHS
+        }
+        for form, server in self.servers.items():
+            self.gateway.attach(server, form)
+        self.monitor = PerformanceMonitor(
+            self.bus,
+            clock,
+            node=settings.node_id,
+            sources=[self.gateway],
+            thresholds=_thresholds(settings),
+            interval=settings.metrics_interval,
+        )
+        store_name = "redis" if settings.redis_url else "memory"
+        self.readiness = Readiness(
+            streaming=self.streaming, store=self.store, store_name=store_name
+        )
+
+    def web_app(self) -> web.Application:
+        """Return all routes as one application."""
+        app = web.Application(middlewares=[errors_as_json])
+        for form, server in self.servers.items():
+            server.attach(app, PATHS[form])
+        HttpDoor(
+            dependencies=self.readiness.check,
+            statistics=self.statistics,
+            client_info=self.gateway.get_client_info,
+            metrics=self._exposition().page,
+        ).add_routes(app)
+        return app
+
+    def statistics(self) -> Mapping[str, Any]:
+        """Return the documented statistics of all parts (sections 3.2, 4.1 and 7.1)."""
+        return {
+            "nodeId": self.settings.node_id,
+            "connectedClients": self.gateway.get_connected_clients_count(),
+            "subscriptions": self.gateway.get_subscription_stats(),
+            "activeSubscriptions": self.streaming.get_active_subscriptions(),
+            "streaming": self.streaming.get_streaming_status(),
+            "metrics": self.monitor.current_metrics(),
+            "averageMetrics": self.monitor.average_metrics(),
+            "alerts": self.monitor.firing_alerts,
+        }
+
+    def tell_subscribers(self, event: Event[Any]) -> None:
+        """Bring the monitor's measurements and alerts to the clients that want them."""
+        name = (
+            names.PERFORMANCE_ALERT
+            if event.type == PERFORMANCE_ALERT.name
+            else names.PERFORMANCE_METRICS
+        )
+        self.fanout.broadcast(name, event.data)
+
+    async def tell_clients(self) -> None:
+        """End every session: clients are told, and come back to another node or later."""
+        await asyncio.gather(*(server.shutdown() for server in self.servers.values()))
+
+    def _exposition(self) -> Exposition:
+        page = Exposition()
+        measurements.describe_gateway(page, self.gateway)
+        measurements.describe_streaming(page, self.streaming)
+        measurements.describe_bus(page, self.bus)
+        measurements.describe_writer(page, self.writer)
+        measurements.describe_engine(page, list(self.servers.values()))
+        measurements.describe_monitor(page, self.monitor)
+        return page
+
+
+@asynccontextmanager
+async def running_node(
+    settings: Settings, clock: Clock | None = None, random: Random | None = None
+) -> AsyncIterator[tuple[Node, str]]:
+    """Run a node while the block lasts, and drain it at its end.
+
+    Draining: nobody new is let in, streams stop, clients are told, and what was accepted is
+    stored. Where a part of the node crashes, the block is cancelled and the error comes out of it.
+
+    Yields:
+        The node and its URL.
+
+    Raises:
+        ConfigError: the provider can't be opened, or the port is taken.
+    """
+    node = Node(settings, clock or SystemClock(), random or Random())
+    async with AsyncExitStack() as stack:
+        # What comes first here ends last.
+        stack.push_async_callback(node.store.aclose)
+        stack.push_async_callback(node.provider.aclose)
+        stack.push_async_callback(node.bus.aclose, settings.shutdown_timeout)
+        await stack.enter_async_context(node.writer)
+        await stack.enter_async_context(node.bars)
+        stack.push_async_callback(node.requests.aclose)
+        node.bus.subscribe(
+            [PERFORMANCE_METRICS_COLLECTED, PERFORMANCE_ALERT],
+            node.tell_subscribers,
+            name="clients",
+        )
+        await stack.enter_async_context(node.monitor)
+        runner = web.AppRunner(
+            node.web_app(), access_log=None, keepalive_timeout=settings.header_timeout
+        )
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        stack.push_async_callback(node.tell_clients)
+        await stack.enter_async_context(_running(node.fanout.run(), node.streaming.run()))
+        for symbol in settings.symbols:
+            node.streaming.acquire(Symbol(symbol))
+        site, url = await _listen(runner, settings)
+        log.info("listening", url=url, provider=settings.provider, node=settings.node_id)
+        yield node, url
+        node.readiness.draining = True
+        await site.stop()
+
+
+@asynccontextmanager
+async def _running(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run jobs while the block lasts; one that crashes cancels the block, and its error comes out.
+
+    Better than to serve on without prices: whoever supervises the process starts it anew.
+    """
+    owner = asyncio.current_task()
+    tasks = [asyncio.create_task(job) for job in jobs]
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if owner is not None and not task.cancelled() and task.exception() is not None:
+            owner.cancel()
+
+    for task in tasks:
+        task.add_done_callback(ended)
+    try:
+        yield
+    except asyncio.CancelledError:
+        for task in tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error from None
+        raise
+    finally:
+        for task in tasks:
+            task.remove_done_callback(ended)
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def serve(settings: Settings) -> None:
+    """Run a node until SIGTERM or SIGINT, then drain it within ``shutdown_timeout``.
+
+    Raises:
+        ConfigError: the provider can't be opened, or the port is taken.
+        TimeoutError: draining took too long; what was left is lost.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    _tune_collector()
+    async with asyncio.timeout(None) as deadline:
+        async with running_node(settings):
+            await stop.wait()
+            log.info("draining", within_s=settings.shutdown_timeout)
+            deadline.reschedule(loop.time() + settings.shutdown_timeout)
+    log.info("stopped")
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> tuple[web.TCPSite, str]:
+    site = web.TCPSite(runner, settings.host, settings.port, backlog=1_024)
+    try:
+        await site.start()
+    except OSError as error:
+        reason = error.strerror or "can't be listened on"
+        raise ConfigError("PORT", settings.port, f"{settings.host}: {reason}") from None
+    host, port = runner.addresses[0][:2]
+    return site, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _tune_collector() -> None:
+    # What was imported lives as long as the process: no pass over it will ever free anything.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD, 20, 50)
+
+
+def _provider_settings(settings: Settings) -> ProviderSettings:
+    return ProviderSettings(
+        name=settings.provider,
+        update_interval=settings.update_interval,
+        simulated_seed=settings.simulated_seed,
+        simulated_change_probability=settings.simulated_change_probability,
+        replay_file=settings.replay_file,
+        replay_speed=settings.replay_speed,
+        replay_loop=settings.replay_loop,
+    )
+
+
+def _server_settings(settings: Settings) -> ServerSettings:
+    return ServerSettings(
+        ping_interval=settings.ping_interval,
+        ping_timeout=settings.ping_timeout,
+        max_payload_bytes=settings.max_payload_bytes,
+        cors_origins=settings.cors_origins,
+        trusted_proxies=settings.trusted_proxies,
+        websocket_compression=settings.websocket_compression,
+        redis_url=settings.redis_url,
+        limits=Limits(
+            connections=settings.max_connections,
+            connections_per_address=settings.max_connections_per_address,
+            handshakes_per_second=settings.max_handshakes_per_second,
+            body_seconds=settings.body_timeout,
+            header_seconds=settings.header_timeout,
+            packets_per_payload=settings.max_packets_per_payload,
+            inbound_messages_per_second=settings.max_messages_per_second,
+            unread_bytes=settings.max_unread_bytes,
+            slow_consumer_seconds=settings.slow_consumer_timeout,
+        ),
+    )
+
+
+def _thresholds(settings: Settings) -> Thresholds:
+    return Thresholds(
+        max_latency_ms=settings.max_latency_ms,
+        max_error_rate=settings.max_error_rate,
+        max_memory_mb=settings.max_memory_mb,
+        max_message_rate=settings.max_message_rate,
+    )

@@ -1,0 +1,148 @@
+"""The command ``stockstream``."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from stockstream.app import serve as run_server
+from stockstream.config import Settings, load_settings
+from stockstream.errors import ConfigError, InvalidSymbolError
+from stockstream.log import configure_logging
+from stockstream.model import Symbol, parse_symbol
+from stockstream.terminal.watch import watch as watch_quotes
+
+app = typer.Typer(
+    help="Real-time stock quotes for Socket.IO clients.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+@app.callback()
+def _commands() -> None:
+    """Real-time stock quotes for Socket.IO clients."""
+
+
+def main() -> None:
+    """Run the command line; ends the process with its exit status."""
+    app()
+
+
+def _symbols(texts: list[str]) -> list[Symbol]:
+    names = [name for text in texts for name in text.split(",") if name]
+    try:
+        return list(dict.fromkeys(parse_symbol(name) for name in names))
+    except InvalidSymbolError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise typer.BadParameter(f"{text!r} is not the address of a server: http://host:port")
+    return text.rstrip("/")
+
+
+def _option(name: str) -> Any:
+    """Return the flag of a setting, with the setting's own words and default."""
+    field = Settings.model_fields[name]
+    default = "" if field.default in (None, ()) else f" (default {field.default})"
+    return typer.Option(help=f"{field.description}{default}", show_default=False)
+
+
+def _settings(flags: dict[str, Any], file: Path | None) -> Settings:
+    try:
+        return load_settings(flags, file)
+    except ConfigError as error:
+        raise _failed(error) from None
+
+
+def _failed(error: ConfigError) -> typer.Exit:
+    typer.echo(f"stockstream: {error}", err=True)
+    return typer.Exit(2)
+
+
+_File = Annotated[
+    Path | None, typer.Option("--config", help="TOML file of settings.", show_default=False)
+]
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "[bold]stockstream serve[/bold]  a simulated market on http://127.0.0.1:8000\n\n"
+    "[bold]stockstream serve --provider replay --replay-file ticks.csv.gz --replay-speed 10[/bold]"
+    "  a recording, ten times as fast\n\n"
+    "[bold]stockstream serve --host 0.0.0.0 --redis-url redis://127.0.0.1:6379[/bold]  with Redis"
+    "\n\nEvery setting has an environment variable STOCKSTREAM_<NAME> and a key in the file too:"
+    " see [bold]stockstream config[/bold]. SIGTERM and Ctrl-C drain the server and end it."
+)
+def serve(
+    config: _File = None,
+    host: Annotated[str | None, _option("host")] = None,
+    port: Annotated[str | None, _option("port")] = None,
+    provider: Annotated[str | None, _option("provider")] = None,
+    symbols: Annotated[str | None, _option("symbols")] = None,
+    replay_file: Annotated[str | None, _option("replay_file")] = None,
+    replay_speed: Annotated[str | None, _option("replay_speed")] = None,
+    replay_loop: Annotated[bool | None, _option("replay_loop")] = None,
+    update_interval: Annotated[str | None, _option("update_interval")] = None,
+    redis_url: Annotated[str | None, _option("redis_url")] = None,
+    cors_origins: Annotated[str | None, _option("cors_origins")] = None,
+    log_level: Annotated[str | None, _option("log_level")] = None,
+    log_format: Annotated[str | None, _option("log_format")] = None,
+) -> None:
+    """Stream quotes to Socket.IO clients."""
+    flags = dict(locals())
+    settings = _settings(flags, flags.pop("config"))
+    configure_logging(settings.log_level, settings.log_format)
+    try:
+        uvloop.run(run_server(settings))
+    except ConfigError as error:
+        raise _failed(error) from None
+
+
+@app.command("config")
+def show_config(config: _File = None) -> None:
+    """Show the settings in force, and where each can be set."""
+    settings = _settings({}, config)
+    table = Table("setting", "value", "what it is", box=None, pad_edge=False)
+    for name, value in settings.shown().items():
+        table.add_row(
+            name.upper(), escape(value), escape(Settings.model_fields[name].description or "")
+        )
+    console = Console()
+    console.print(table)
+    console.print("\nSet one as STOCKSTREAM_<NAME>, or in lower case in the file of --config.")
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "[bold]stockstream watch AAPL MSFT[/bold]  a live table\n\n"
+    "[bold]stockstream watch EURUSD,XAUUSD --url http://quotes.example:8000[/bold]  elsewhere\n\n"
+    "[bold]stockstream watch BTC-USD >> quotes.log[/bold]  one line for each update\n\n"
+    "Ctrl-C ends it."
+)
+def watch(
+    symbols: Annotated[
+        list[str],
+        typer.Argument(help="What to watch, in either case: AAPL brk.b 005930.KS BTC-USD"),
+    ],
+    url: Annotated[
+        str, typer.Option(help="Address of the server.", callback=_url)
+    ] = "http://127.0.0.1:8000",
+) -> None:
+    """Watch prices live in the terminal.
+
+    Moves are coloured; a lost connection is made anew by itself. Where the output is not a
+    terminal, each update is a line.
+    """
+    asyncio.run(watch_quotes(url, _symbols(symbols)))

@@ -1,0 +1,284 @@
+"""Settings: flags win over environment variables, those over a TOML file, that over defaults.
+
+Each field is ``STOCKSTREAM_<NAME>`` in the environment and ``<name>`` in the file.
+"""
+
+import os
+import socket
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from stockstream.errors import ConfigError, InvalidSymbolError
+from stockstream.model import Symbol, parse_symbol
+
+ENV_PREFIX: Final = "STOCKSTREAM_"
+
+
+class ProviderName(StrEnum):
+    """Where quotes come from."""
+
+    SIMULATED = "simulated"
+    REPLAY = "replay"
+
+
+class LogLevel(StrEnum):
+    """The least important messages that are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    #: ``console`` on a terminal, else ``json``.
+    AUTO = "auto"
+    CONSOLE = "console"
+    JSON = "json"
+
+
+def _split(value: object) -> object:
+    """Lists are written with commas in the environment and on the command line."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _check_symbol(text: str) -> Symbol:
+    try:
+        return parse_symbol(text)
+    except InvalidSymbolError as error:
+        raise ValueError(str(error)) from None
+
+
+def _check_network(text: str) -> str:
+    return str(ip_network(text))
+
+
+def _check_origin(text: str) -> str:
+    parts = urlsplit(text)
+    if text != "*" and not (parts.scheme in ("http", "https") and parts.netloc):
+        raise ValueError("must be * or an origin such as https://charts.example.com")
+    return text.rstrip("/")
+
+
+def _check_redis_url(text: str) -> str:
+    if urlsplit(text).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("must be redis://…, rediss://… or unix://…")
+    return text
+
+
+_Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_origin)], ...], NoDecode, BeforeValidator(_split)
+]
+_Networks = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_network)], ...], NoDecode, BeforeValidator(_split)
+]
+_Symbols = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_symbol)], ...], NoDecode, BeforeValidator(_split)
+]
+_RedisUrl = Annotated[str, AfterValidator(_check_redis_url)]
+_Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with what holds where nothing is said."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_ignore_empty=True
+    )
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        8000, description="port to listen on; 0 takes a free one"
+    )
+    node_id: str = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}",
+        min_length=1,
+        max_length=128,
+        description="name of this node in alerts, metrics and logs",
+    )
+
+    provider: ProviderName = Field(ProviderName.SIMULATED, description="where quotes come from")
+    symbols: _Symbols = Field(
+        (), description="symbols that stream from the start, whether anybody watches or not"
+    )
+    replay_file: Path | None = Field(None, description="recording that provider=replay plays")
+    replay_speed: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        1.0, description="1 is the recorded pace, 0 as fast as it is taken"
+    )
+    replay_loop: bool = Field(False, description="begin again at the end of the recording")
+    simulated_seed: int = Field(0, description="the simulated market's prices follow from it")
+    simulated_change_probability: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="chance that a simulated price changes from one interval to the next"
+    )
+    update_interval: Annotated[float, Field(ge=0.05, le=3_600)] = Field(
+        1.0, description="seconds between two requests for a polled symbol"
+    )
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        100, description="symbols in one request to the provider"
+    )
+
+    max_subscriptions: _Count = Field(10_000, description="clients of one event")
+    max_subscriptions_per_client: _Count = Field(500, description="events of one client")
+    subscription_timeout: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        5.0, description="seconds that a symbol streams on after its last client left"
+    )
+
+    redis_url: _RedisUrl | None = Field(
+        None, description="Redis for cache, history and other nodes; none: all in memory"
+    )
+
+    cors_origins: _Origins = Field(
+        (), description="origins of web pages that may connect, * for any; none: same origin only"
+    )
+    trusted_proxies: _Networks = Field(
+        (), description="networks whose X-Forwarded-For tells the client's address"
+    )
+    ping_interval: _Seconds = Field(25.0, description="seconds between two heartbeats")
+    ping_timeout: _Seconds = Field(60.0, description="seconds that a client has to answer one")
+    websocket_compression: bool = Field(
+        False, description="offer permessage-deflate; costs CPU and memory for each client"
+    )
+    max_connections: _Count = Field(20_000, description="clients connected at once")
+    max_connections_per_address: _Count = Field(256, description="the same from one address")
+    max_handshakes_per_second: Annotated[float, Field(gt=0)] = Field(
+        500.0, description="new clients a second; more are told to come back later"
+    )
+    max_payload_bytes: Annotated[int, Field(ge=1_000)] = Field(
+        1_000_000, description="largest message that a client may send"
+    )
+    max_packets_per_payload: _Count = Field(10_000, description="packets in one polling request")
+    max_messages_per_second: Annotated[float, Field(gt=0)] = Field(
+        500.0, description="messages a second of one client; what comes faster is read later"
+    )
+    header_timeout: _Seconds = Field(15.0, description="seconds that a request's head may take")
+    body_timeout: _Seconds = Field(10.0, description="seconds that a request's body may take")
+    max_unread_bytes: Annotated[int, Field(ge=10_000)] = Field(
+        1_048_576, description="bytes that may wait for a client that does not read"
+    )
+    slow_consumer_timeout: _Seconds = Field(
+        30.0, description="seconds that a client may read nothing while something waits for it"
+    )
+
+    metrics_interval: _Seconds = Field(10.0, description="seconds between two measurements")
+    max_latency_ms: Annotated[float, Field(gt=0)] = Field(
+        1_000.0, description="mean delivery latency that an alert fires above"
+    )
+    max_error_rate: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.05, description="errors for each message handled that an alert fires above"
+    )
+    max_memory_mb: Annotated[float, Field(gt=0)] = Field(
+        512.0, description="resident memory that an alert fires above"
+    )
+    max_message_rate: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="messages a second that an alert fires above; none: no alert"
+    )
+
+    log_level: LogLevel = Field(LogLevel.INFO, description="least important messages logged")
+    log_format: LogFormat = Field(
+        LogFormat.AUTO, description="console, json, or auto: console on a terminal"
+    )
+    shutdown_timeout: _Seconds = Field(
+        10.0, description="seconds that draining may take after SIGTERM"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Keep flags and environment; :func:`load_settings` puts the file behind them."""
+        return init_settings, env_settings
+
+    def shown(self) -> dict[str, str]:
+        """Return each setting as text, passwords hidden."""
+        values = {name: _text(getattr(self, name)) for name in type(self).model_fields}
+        if self.redis_url is not None:
+            values["redis_url"] = _without_password(self.redis_url)
+        return values
+
+
+def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
+    """Return the settings in force.
+
+    Args:
+        flags: settings from the command line; None where one was not given.
+        file: a TOML file.
+
+    Raises:
+        ConfigError: a value is not allowed, or the file can't be read.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    in_file = _read(file) if file else {}
+
+    class WithFile(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *args: Any, **sources: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            before = super().settings_customise_sources(settings_cls, *args, **sources)
+            return (*before, InitSettingsSource(settings_cls, in_file))
+
+    try:
+        settings = WithFile(**given)
+    except ValidationError as error:
+        raise _config_error(error) from None
+    if settings.provider is ProviderName.REPLAY and settings.replay_file is None:
+        raise ConfigError("REPLAY_FILE", None, "provider replay needs the path of a recording")
+    return settings
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise ConfigError("--config", str(file), error.strerror or "can't be read") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError("--config", str(file), f"is not TOML: {error}") from None
+
+
+def _config_error(error: ValidationError) -> ConfigError:
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(Settings.model_fields)
+        return ConfigError(name, first["input"], f"there is no such setting; there are {known}")
+    value = _without_password(str(first["input"])) if name == "redis_url" else first["input"]
+    return ConfigError(name.upper(), value, first["msg"].removeprefix("Value error, "))
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return ",".join(value) or "none"
+    return str(value)
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    return url.replace(f":{parts.password}@", ":***@", 1)

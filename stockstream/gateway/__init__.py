@@ -1,0 +1,1 @@
+"""The doors: Socket.IO and HTTP in, prices out."""

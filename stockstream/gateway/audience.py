@@ -1,0 +1,93 @@
+"""Who gets an event, and in which way each of them does."""
+
+from collections.abc import Iterator
+
+from stockstream.core.pace import Pace
+from stockstream.engine import Connection, Message
+from stockstream.model import StockUpdate
+from stockstream.wire.packets import WireForm
+
+
+class Audience:
+    """The connections that listen to one event; each is in exactly one of the four ways."""
+
+    __slots__ = ("catching_up", "direct", "paced", "waiting")
+
+    def __init__(self) -> None:
+        #: Get each update at once: all of them share one frame of their wire form.
+        self.direct: dict[WireForm, set[Connection]] = {}
+        #: Asked for a pace of their own.
+        self.paced: dict[WireForm, dict[Connection, Pace[Message]]] = {}
+        #: Have seen nothing yet: the next thing that they get is a snapshot.
+        self.waiting: dict[Connection, "Member"] = {}
+        #: Are being given what they missed; what happens meanwhile is held back for them.
+        self.catching_up: dict[Connection, "CatchUp"] = {}
+
+    def add(self, member: "Member") -> None:
+        """Let a connection have live updates from now on."""
+        if member.rate is None:
+            self.direct.setdefault(member.form, set()).add(member.connection)
+        else:
+            self.paced.setdefault(member.form, {})[member.connection] = Pace(member.rate)
+
+    def discard(self, connection: Connection) -> None:
+        """Let a connection have nothing any more."""
+        self.waiting.pop(connection, None)
+        self.catching_up.pop(connection, None)
+        for direct in self.direct.values():
+            direct.discard(connection)
+        for paced in self.paced.values():
+            pace = paced.pop(connection, None)
+            if pace is not None:
+                pace.cancel()
+
+    def settle(self) -> Iterator["Member"]:
+        """Yield those that waited; from now on they have live updates."""
+        members = list(self.waiting.values())
+        self.waiting.clear()
+        for member in members:
+            self.add(member)
+            yield member
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.waiting
+            or self.catching_up
+            or any(self.direct.values())
+            or any(self.paced.values())
+        )
+
+
+class Member:
+    """A connection as a listener of one event."""
+
+    __slots__ = ("connection", "form", "rate")
+
+    def __init__(self, connection: Connection, form: WireForm, rate: float | None) -> None:
+        self.connection = connection
+        #: How its packets are encoded.
+        self.form = form
+        #: Most updates a second that it wants; None: all of them.
+        self.rate = rate
+
+
+class CatchUp:
+    """A member that is being given what it missed."""
+
+    __slots__ = ("held", "member", "overflowed")
+
+    #: Updates held back at most; a longer wait ends in a snapshot.
+    LIMIT = 1_000
+
+    def __init__(self, member: Member) -> None:
+        self.member = member
+        #: What was published meanwhile, in order.
+        self.held: list[StockUpdate] = []
+        self.overflowed = False
+
+    def hold(self, update: StockUpdate) -> None:
+        """Keep an update until the earlier ones are sent."""
+        if len(self.held) < self.LIMIT:
+            self.held.append(update)
+        else:
+            self.overflowed = True

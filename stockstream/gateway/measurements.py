@@ -1,0 +1,134 @@
+"""The metrics of this house, each with where it is read (documented in docs/operations.md)."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from stockstream.core.circuit_breaker import CircuitState
+from stockstream.engine import AsyncServer
+from stockstream.gateway.exposition import Exposition
+from stockstream.gateway.sockets import SocketGateway
+from stockstream.services.event_bus import EventBus
+from stockstream.services.monitoring import PerformanceMonitor
+from stockstream.services.streaming import StreamingService
+from stockstream.storage.writer import WriteBehind
+
+#: Of the engine's counters, those that are sums of what each open connection counts as well.
+_TRAFFIC = ("bytes_in", "bytes_out", "messages_in", "messages_out")
+
+
+def describe_gateway(page: Exposition, gateway: SocketGateway) -> None:
+    """Show clients, their requests, and how fast they get their prices."""
+    page.gauge("connected_clients", "Clients connected now.", lambda: gateway.connection_count)
+    page.gauge(
+        "subscriptions",
+        "Subscriptions of all clients.",
+        lambda: sum(gateway.get_subscription_stats().values()),
+    )
+    page.counter("requests", "Events received from clients.", lambda: gateway.messages_in)
+    page.counter(
+        "requests_refused",
+        "Requests refused, by the code that the client got.",
+        lambda: gateway.refused,
+        label="code",
+    )
+    page.counter(
+        "deliveries", "Updates handed to clients: one a recipient.", lambda: gateway.messages_out
+    )
+    page.counter(
+        "errors",
+        "Requests and quotes that failed through no client's fault.",
+        lambda: gateway.errors,
+    )
+    page.latency(
+        "delivery_latency_seconds",
+        "From the receipt of a quote to its being written, once a recipient.",
+        lambda: gateway.latency,
+    )
+
+
+def describe_streaming(page: Exposition, streaming: StreamingService) -> None:
+    """Show what comes in from the provider and what becomes of it."""
+    page.gauge(
+        "streaming_symbols",
+        "Symbols that stream, by whether their price is known.",
+        lambda: Counter(
+            "live" if live else "waiting" for live in streaming.get_streaming_status().values()
+        ),
+        label="state",
+    )
+    page.counter("quotes_accepted", "Quotes believed.", lambda: streaming.accepted)
+    page.counter(
+        "quotes_unchanged", "Quotes believed whose price was not new.", lambda: streaming.unchanged
+    )
+    page.counter(
+        "quotes_rejected", "Quotes not believed.", lambda: streaming.rejected, label="reason"
+    )
+    page.counter(
+        "provider_errors", "Failures of the provider, one a symbol.", lambda: streaming.errors
+    )
+    page.gauge(
+        "provider_circuit_open",
+        "1 while the provider is left alone because it keeps failing.",
+        lambda: float(streaming.circuit is not CircuitState.CLOSED),
+    )
+
+
+def describe_bus(page: Exposition, bus: EventBus) -> None:
+    """Show the event bus."""
+    page.counter("bus_events_published", "Events published.", lambda: bus.published)
+    page.counter(
+        "bus_events",
+        "What became of events, once for each subscriber.",
+        lambda: {
+            "delivered": bus.counts.delivered,
+            "retried": bus.counts.retried,
+            "dead": bus.counts.dead,
+            "expired": bus.counts.expired,
+            "dropped": bus.counts.dropped,
+            "abandoned": bus.counts.abandoned,
+        },
+        label="outcome",
+    )
+
+
+def describe_writer(page: Exposition, writer: WriteBehind) -> None:
+    """Show the way into the store."""
+    page.gauge("store_pending", "Updates that wait to be stored.", lambda: writer.state.pending)
+    page.gauge(
+        "store_healthy", "1 while the store takes updates.", lambda: float(writer.state.healthy)
+    )
+    page.counter("store_written", "Updates stored.", lambda: writer.state.stored)
+    page.counter("store_shed", "Updates given up, never stored.", lambda: writer.state.dropped)
+
+
+def describe_engine(page: Exposition, servers: Sequence[AsyncServer]) -> None:
+    """Show the engine's own counters, all servers together."""
+
+    def totals() -> Counter[str]:
+        total: Counter[str] = Counter()
+        for server in servers:
+            total.update(server.metrics.as_dict())
+        return Counter({name: total[name] for name in total if name not in _TRAFFIC})
+
+    page.counter("engine", "What the Engine.IO layer counted.", totals, label="what")
+
+
+def describe_monitor(page: Exposition, monitor: PerformanceMonitor) -> None:
+    """Show what only the monitor measures, as of its last interval."""
+
+    def last(name: str) -> float:
+        metrics = monitor.current_metrics()
+        return getattr(metrics, name) if metrics is not None else 0.0
+
+    page.gauge(
+        "event_loop_lag_seconds",
+        "Longest wait of a ready task in the last interval.",
+        lambda: last("event_loop_lag") / 1000,
+    )
+    page.gauge("error_ratio", "Errors for each message handled.", lambda: last("error_rate"))
+    page.gauge(
+        "alerts_firing",
+        "1 for each alert that fires.",
+        lambda: {alert.type: 1.0 for alert in monitor.firing_alerts},
+        label="alert",
+    )

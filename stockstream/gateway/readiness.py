@@ -1,0 +1,47 @@
+"""Whether this node can serve, and what keeps it from doing so."""
+
+from stockstream.core.circuit_breaker import CircuitState
+from stockstream.gateway.http import Dependency
+from stockstream.ports import QuoteStore
+from stockstream.errors import StoreUnavailableError
+from stockstream.services.streaming import StreamingService
+
+
+class Readiness:
+    """Looks at each thing that this node depends on.
+
+    Neither a provider that is down nor a store that is gone makes a node unready: every other
+    node would be in the same state, and clients keep what they have. Both are named.
+    """
+
+    def __init__(self, *, streaming: StreamingService, store: QuoteStore, store_name: str) -> None:
+        self._streaming = streaming
+        self._store = store
+        self._store_name = store_name
+        #: Set when the node has begun to shut down.
+        self.draining = False
+
+    async def check(self) -> list[Dependency]:
+        """Return the state of each dependency now."""
+        return [self._node(), self._provider(), await self._stored()]
+
+    def _node(self) -> Dependency:
+        state = "shutting down" if self.draining else "serving"
+        return Dependency(name="node", ready=not self.draining, state=state)
+
+    def _provider(self) -> Dependency:
+        circuit = self._streaming.circuit
+        if circuit is not CircuitState.CLOSED:
+            return Dependency(
+                name="provider", ready=False, state=f"circuit {circuit}", required=False
+            )
+        if self._streaming.feed_connected is False:
+            return Dependency(name="provider", ready=False, state="disconnected", required=False)
+        return Dependency(name="provider", ready=True, state="answering", required=False)
+
+    async def _stored(self) -> Dependency:
+        try:
+            await self._store.ping()
+        except StoreUnavailableError as error:
+            return Dependency(name=self._store_name, ready=False, state=str(error), required=False)
+        return Dependency(name=self._store_name, ready=True, state="answering", required=False)

@@ -1,0 +1,223 @@
+"""What clients ask for (documented, section 3.2), from the decoded payload to the reply."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+
+from stockstream.core.subscriptions import Subscriptions
+from stockstream.errors import (
+    InvalidSymbolError,
+    PermanentProviderError,
+    RateLimitedError,
+    RefusedError,
+    StoreUnavailableError,
+)
+from stockstream.engine import Connection
+from stockstream.gateway.audience import CatchUp, Member
+from stockstream.gateway.client import Client
+from stockstream.gateway.fanout import Fanout
+from stockstream.model import Position, Symbol, parse_symbol, parse_timeframe
+from stockstream.ports import Clock
+from stockstream.services.bars import BarService
+from stockstream.services.streaming import StreamingService
+from stockstream.wire import names
+from stockstream.wire.names import Channel, parse_channel
+from stockstream.wire.replies import (
+    Rejected,
+    StockData,
+    StockDataBody,
+    Subscribed,
+    Unsubscribed,
+    rejected,
+)
+from stockstream.wire.requests import (
+    StockDataRequest,
+    SubscribeRequest,
+    UnsubscribeRequest,
+    decode_request,
+)
+
+#: Requests of one client that may be under way at once.
+MAX_REQUESTS: Final = 16
+#: Seconds that `get_stock_data` waits for the first price of a symbol.
+_QUOTE_TIMEOUT: Final = 3.0
+#: Missed updates sent to a client in one go, the bytes that may wait for it before the next go,
+#: and the seconds between two looks at them.
+_CHUNK: Final = 100
+_ROOM: Final = 100_000
+_ROOM_CHECK: Final = 0.05
+
+log = structlog.get_logger(__name__)
+
+
+class Requests:
+    """Answers the requests of all clients; each costs the work of that client alone."""
+
+    def __init__(
+        self,
+        *,
+        subscriptions: Subscriptions[Client],
+        streaming: StreamingService,
+        bars: BarService,
+        fanout: Fanout,
+        clock: Clock,
+    ) -> None:
+        self._subscriptions = subscriptions
+        self._streaming = streaming
+        self._bars = bars
+        self._fanout = fanout
+        self._clock = clock
+        self._catching_up: set[asyncio.Task[None]] = set()
+
+    def subscribe(self, client: Client, payload: object) -> Any:
+        """Subscribe to events; replies `subscribed`, then a snapshot of each, then live updates.
+
+        It does not wait for anything: between the reply and the snapshot no update can slip in.
+
+        Raises:
+            RefusedError: the payload as a whole is wrong. Single events are refused in the reply.
+        """
+        request = decode_request(SubscribeRequest, payload)
+        since = {parse_channel(event).name: seen for event, seen in request.since.items()}
+        accepted, refused = self._accept(client, request.events)
+        reply = client.send(
+            names.SUBSCRIBED,
+            Subscribed(events=[c.name for c in accepted], rejected=refused or None),
+        )
+        for channel in accepted:
+            member = Member(client.connection, client.form, request.max_rate)
+            self._join(channel, member, since.get(channel.name))
+        return reply
+
+    def unsubscribe(self, client: Client, payload: object) -> Any:
+        """End subscriptions; replies `unsubscribed`. No update of theirs comes after it.
+
+        Raises:
+            RefusedError: the payload or a name is wrong; nothing has changed.
+        """
+        request = decode_request(UnsubscribeRequest, payload)
+        channels = [parse_channel(event) for event in request.events]
+        for channel in channels:
+            self._leave(client, channel)
+        return client.send(names.UNSUBSCRIBED, Unsubscribed(events=[c.name for c in channels]))
+
+    async def get_stock_data(self, client: Client, payload: object) -> Any:
+        """Send bars and the latest quote, then subscribe the client to the symbol's updates.
+
+        Raises:
+            RefusedError: nothing was sent, and the client is subscribed to no more than before.
+        """
+        request = decode_request(StockDataRequest, payload)
+        symbol = parse_symbol(request.symbol)
+        timeframe = parse_timeframe(request.timeframe)
+        if client.requests >= MAX_REQUESTS:
+            message = f"at most {MAX_REQUESTS} requests at once"
+            raise RateLimitedError(message, symbol=symbol)
+        client.requests += 1
+        # While the answer is being put together the symbol is wanted: the first price is on its way.
+        self._streaming.acquire(symbol)
+        try:
+            bars, quote = await asyncio.gather(
+                self._bars.bars(symbol, timeframe, request.limit),
+                self._streaming.current(symbol, _QUOTE_TIMEOUT),
+            )
+            now = self._clock.time_ms()
+            body = StockDataBody(
+                symbol=symbol, timeframe=timeframe, data=bars, quote=quote, last_updated=now
+            )
+            reply = StockData(symbol=symbol, timeframe=timeframe, data=body, timestamp=now)
+            answered = client.send(names.STOCK_DATA, reply)
+            self.subscribe(client, {"events": [names.stock_update(symbol)]})
+        except PermanentProviderError as error:
+            raise InvalidSymbolError(f"there are no prices of {symbol}", symbol=symbol) from error
+        except RefusedError as error:
+            error.symbol = error.symbol or symbol
+            raise
+        finally:
+            client.requests -= 1
+            self._streaming.release(symbol)
+        return answered
+
+    def forget(self, client: Client) -> None:
+        """End everything that a client was subscribed to: it is gone."""
+        for event in self._subscriptions.events_of(client):
+            self._leave(client, parse_channel(event))
+
+    async def aclose(self) -> None:
+        """Give up what is still being read for returning clients."""
+        tasks = list(self._catching_up)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _accept(
+        self, client: Client, events: Sequence[str]
+    ) -> tuple[list[Channel], list[Rejected]]:
+        accepted: dict[str, Channel] = {}
+        refused: list[Rejected] = []
+        for event in events:
+            try:
+                channel = parse_channel(event)
+                if self._subscriptions.add(client, channel.name) and channel.symbol:
+                    self._streaming.acquire(channel.symbol)
+            except RefusedError as error:
+                refused.append(rejected(event, error))
+            else:
+                accepted[channel.name] = channel
+        return list(accepted.values()), refused
+
+    def _join(self, channel: Channel, member: Member, since: Position | None) -> None:
+        if channel.symbol is None or channel.timeframe is not None:
+            self._fanout.join(channel.name, member)
+        elif since is not None:
+            self._start_catching_up(channel.symbol, member, since)
+        else:
+            self._join_with_snapshot(channel.symbol, member)
+
+    def _join_with_snapshot(self, symbol: Symbol, member: Member) -> None:
+        self._fanout.join_waiting(names.stock_update(symbol), member)
+        self._settle(symbol)
+
+    def _start_catching_up(self, symbol: Symbol, member: Member, since: Position) -> None:
+        # From here on nothing is missed: what is published is held back until the rest is sent.
+        catch_up = self._fanout.hold(names.stock_update(symbol), member)
+        task = asyncio.create_task(self._catch_up(symbol, catch_up, since))
+        self._catching_up.add(task)
+        task.add_done_callback(self._catching_up.discard)
+
+    async def _catch_up(self, symbol: Symbol, catch_up: CatchUp, since: Position) -> None:
+        event = names.stock_update(symbol)
+        try:
+            missed = await self._streaming.missed(symbol, since)
+        except StoreUnavailableError as error:
+            log.warning("missed_updates_not_read", symbol=symbol, error=str(error))
+            missed = None
+        position: Position | None = since
+        for start in range(0, len(missed or ()), _CHUNK):
+            chunk = (missed or ())[start : start + _CHUNK]
+            await self._room(catch_up.member.connection)
+            if not self._fanout.send_missed(event, catch_up, chunk):
+                return
+            position = chunk[-1].position
+        position = None if missed is None else position
+        if self._fanout.resume(event, catch_up, position):
+            self._settle(symbol)
+
+    async def _room(self, connection: Connection) -> None:
+        """Wait until a client has read most of what it was sent; the engine ends one that never
+        does."""
+        while connection.open and connection.unread_bytes > _ROOM:
+            await self._clock.sleep(_ROOM_CHECK)
+
+    def _settle(self, symbol: Symbol) -> None:
+        snapshot = self._streaming.snapshot(symbol)
+        if snapshot is not None:
+            self._fanout.settle(snapshot)
+
+    def _leave(self, client: Client, channel: Channel) -> None:
+        if self._subscriptions.remove(client, channel.name):
+            self._fanout.leave(channel.name, client.connection)
+            if channel.symbol:
+                self._streaming.release(channel.symbol)

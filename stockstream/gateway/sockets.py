@@ -1,0 +1,180 @@
+"""The Socket.IO door (documented, section 3.2): clients, their events, statistics."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import Any, Final
+
+import structlog
+
+from stockstream.core.latency import LatencyHistogram
+from stockstream.core.subscriptions import Subscriptions
+from stockstream.engine import AsyncServer
+from stockstream.errors import RefusedError, UnknownEventError
+from stockstream.gateway.client import Client
+from stockstream.gateway.fanout import Fanout
+from stockstream.gateway.requests import Requests
+from stockstream.ports import Clock
+from stockstream.services.streaming import StreamingService
+from stockstream.wire import names
+from stockstream.wire.packets import WireForm
+from stockstream.wire.replies import Connected, error_reply
+
+log = structlog.get_logger(__name__)
+
+Answer = Callable[[Client, object], Any | Awaitable[Any]]
+#: Longest part of an unknown event's name that is repeated to the client.
+_SHOWN: Final = 64
+
+
+class SocketGateway:
+    """Every Socket.IO client of this node, on however many servers (one for each wire form)."""
+
+    def __init__(
+        self,
+        *,
+        requests: Requests,
+        subscriptions: Subscriptions[Client],
+        streaming: StreamingService,
+        fanout: Fanout,
+        clock: Clock,
+    ) -> None:
+        self._requests = requests
+        self._subscriptions = subscriptions
+        self._streaming = streaming
+        self._fanout = fanout
+        self._clock = clock
+        self._clients: dict[str, Client] = {}
+        self._servers: list[AsyncServer] = []
+        self._faults = 0
+        #: Events received from clients.
+        self.messages_in = 0
+        #: Requests that were refused, by code.
+        self.refused: dict[str, int] = {}
+
+    def attach(self, server: AsyncServer, form: WireForm) -> None:
+        """Serve the clients of a server, which all use one wire form."""
+        self._servers.append(server)
+
+        async def connect(sid: str, environ: object, auth: object = None) -> None:
+            self._connected(server, form, sid)
+
+        server.on("connect", connect)
+        server.on("disconnect", self._disconnected)
+        server.on(names.SUBSCRIBE, self._handler(names.SUBSCRIBE, self._requests.subscribe))
+        server.on(names.UNSUBSCRIBE, self._handler(names.UNSUBSCRIBE, self._requests.unsubscribe))
+        server.on(
+            names.GET_STOCK_DATA, self._handler(names.GET_STOCK_DATA, self._requests.get_stock_data)
+        )
+        server.on("*", self._unknown)
+
+    # --- documented statistics ----------------------------------------------------------------
+
+    def get_connected_clients_count(self) -> int:
+        """Return the number of clients connected to this node."""
+        return len(self._clients)
+
+    def get_subscription_stats(self) -> dict[str, int]:
+        """Return the number of this node's clients for each event that has any."""
+        return self._subscriptions.counts()
+
+    def get_client_info(self, client_id: str) -> dict[str, Any] | None:
+        """Return what is known of a client of this node; None where there is no such client."""
+        client = self._clients.get(client_id)
+        if client is None:
+            return None
+        connection = client.connection
+        return {
+            "clientId": client.id,
+            "connectedAt": client.connected_at,
+            "connectionDuration": self._clock.time_ms() - client.connected_at,
+            "subscriptions": self._subscriptions.events_of(client),
+            "transport": connection.transport,
+            "remoteAddress": connection.remote_address,
+            "messagesOut": connection.messages_out,
+            "bytesOut": connection.bytes_out,
+            "conflated": connection.conflated,
+            "dropped": connection.dropped,
+        }
+
+    # --- what the monitor reads ---------------------------------------------------------------
+
+    @property
+    def connection_count(self) -> int:
+        """Clients connected now."""
+        return len(self._clients)
+
+    @property
+    def messages_out(self) -> int:
+        """Events written to clients, one for each recipient; replies are not among them."""
+        return self._fanout.messages
+
+    @property
+    def errors(self) -> int:
+        """What failed and was not the client's fault: requests, and the provider."""
+        return self._faults + self._streaming.errors
+
+    @property
+    def latency(self) -> LatencyHistogram:
+        """From the receipt of a quote to its being written, in ms."""
+        return self._fanout.latency
+
+    # --- events of clients --------------------------------------------------------------------
+
+    def _connected(self, server: AsyncServer, form: WireForm, sid: str) -> None:
+        connection = server.connection(sid)
+        if connection is None:
+            return
+        client = Client(sid, connection, form, self._clock.time_ms())
+        self._clients[sid] = client
+        log.debug("client_connected", client=sid, address=connection.remote_address)
+        # The acceptance itself has to leave first: it does when this handler returns.
+        asyncio.get_running_loop().call_soon(self._welcome, client)
+
+    def _welcome(self, client: Client) -> None:
+        client.send(
+            names.CONNECTED,
+            Connected(
+                client_id=client.id,
+                server_time=self._clock.time_ms(),
+                available_events=names.AVAILABLE_EVENTS,
+            ),
+        )
+
+    async def _disconnected(self, sid: str, reason: str) -> None:
+        client = self._clients.pop(sid, None)
+        if client is not None:
+            self._requests.forget(client)
+            log.debug("client_disconnected", client=sid, reason=reason)
+
+    def _handler(self, event: str, answer: Answer) -> Callable[..., Awaitable[Any]]:
+        async def handle(sid: str, payload: object = None, *_: object) -> Any:
+            client = self._clients.get(sid)
+            if client is None:
+                return None
+            self.messages_in += 1
+            with structlog.contextvars.bound_contextvars(client=sid):
+                return await self._answer(client, event, answer, payload)
+
+        return handle
+
+    async def _answer(self, client: Client, event: str, answer: Answer, payload: object) -> Any:
+        try:
+            reply = answer(client, payload)
+            return await reply if isawaitable(reply) else reply
+        except RefusedError as error:
+            self._faults += error.retryable
+            return self._refuse(client, event, error)
+
+    async def _unknown(self, event: str, sid: str, *_: object) -> Any:
+        client = self._clients.get(sid)
+        if client is None:
+            return None
+        self.messages_in += 1
+        shown = event[:_SHOWN]
+        return self._refuse(client, shown, UnknownEventError(f"there is no event {shown!r}"))
+
+    def _refuse(self, client: Client, event: str, error: RefusedError) -> Any:
+        self.refused[error.code] = self.refused.get(error.code, 0) + 1
+        log.debug("request_refused", client=client.id, request=event, code=error.code)
+        return client.send(names.ERROR, error_reply(event, error))
