@@ -31,6 +31,7 @@ from stockstream.model.symbol import Symbol
 from stockstream.model.topics import PERFORMANCE_ALERT, PERFORMANCE_METRICS_COLLECTED
 from stockstream.ports import Clock, QuoteStore
 from stockstream.providers import ProviderSettings, open_provider
+from stockstream.services.bar_updates import BarUpdates
 from stockstream.services.bars import BarService
 from stockstream.services.event_bus import EventBus
 from stockstream.services.monitoring import PerformanceMonitor
@@ -83,10 +84,12 @@ class Node:
             max_clients=settings.max_subscriptions,
             max_events=settings.max_subscriptions_per_client,
         )
+        self.bar_updates = BarUpdates(self.bars, clock, self.fanout.broadcast)
         self.requests = Requests(
             subscriptions=subscriptions,
             streaming=self.streaming,
             bars=self.bars,
+            bar_updates=self.bar_updates,
             fanout=self.fanout,
             clock=clock,
         )
@@ -150,6 +153,10 @@ class Node:
         )
         self.fanout.broadcast(name, event.data)
 
+    def jobs(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what runs as long as the node does."""
+        return [self.streaming.run(), self.fanout.run(), self.bar_updates.run()]
+
     async def tell_clients(self) -> None:
         """End every session: clients are told, and come back to another node or later."""
         await asyncio.gather(*(server.shutdown() for server in self.servers.values()))
@@ -201,7 +208,7 @@ async def running_node(
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         stack.push_async_callback(node.tell_clients)
-        await stack.enter_async_context(_running(node.fanout.run(), node.streaming.run()))
+        await stack.enter_async_context(_running(*node.jobs()))
         for symbol in settings.symbols:
             node.streaming.acquire(Symbol(symbol))
         site, url = await _listen(runner, settings)

@@ -86,6 +86,7 @@ _File = Annotated[
     " see [bold]stockstream config[/bold]. SIGTERM and Ctrl-C drain the server and end it."
 )
 def serve(
+    *,
     config: _File = None,
     host: Annotated[str | None, _option("host")] = None,
     port: Annotated[str | None, _option("port")] = None,

@@ -7,6 +7,7 @@ import os
 import socket
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
@@ -200,18 +201,6 @@ class Settings(BaseSettings):
         10.0, description="seconds that draining may take after SIGTERM"
     )
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Keep flags and environment; :func:`load_settings` puts the file behind them."""
-        return init_settings, env_settings
-
     def shown(self) -> dict[str, str]:
         """Return each setting as text, passwords hidden."""
         values = {name: _text(getattr(self, name)) for name in type(self).model_fields}
@@ -236,10 +225,10 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Setting
     class WithFile(Settings):
         @classmethod
         def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *args: Any, **sources: Any
+            cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            before = super().settings_customise_sources(settings_cls, *args, **sources)
-            return (*before, InitSettingsSource(settings_cls, in_file))
+            flags_and_environment = super().settings_customise_sources(settings_cls, **sources)
+            return (*flags_and_environment, InitSettingsSource(settings_cls, in_file))
 
     try:
         settings = WithFile(**given)
@@ -263,8 +252,9 @@ def _config_error(error: ValidationError) -> ConfigError:
     first = error.errors()[0]
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        known = ", ".join(Settings.model_fields)
-        return ConfigError(name, first["input"], f"there is no such setting; there are {known}")
+        similar = get_close_matches(name, Settings.model_fields, n=1)
+        hint = f"; did you mean {similar[0]}?" if similar else ""
+        return ConfigError(name, first["input"], f"there is no such setting{hint}")
     value = _without_password(str(first["input"])) if name == "redis_url" else first["input"]
     return ConfigError(name.upper(), value, first["msg"].removeprefix("Value error, "))
 

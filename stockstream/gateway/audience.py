@@ -19,9 +19,9 @@ class Audience:
         #: Asked for a pace of their own.
         self.paced: dict[WireForm, dict[Connection, Pace[Message]]] = {}
         #: Have seen nothing yet: the next thing that they get is a snapshot.
-        self.waiting: dict[Connection, "Member"] = {}
+        self.waiting: dict[Connection, Member] = {}
         #: Are being given what they missed; what happens meanwhile is held back for them.
-        self.catching_up: dict[Connection, "CatchUp"] = {}
+        self.catching_up: dict[Connection, CatchUp] = {}
 
     def add(self, member: "Member") -> None:
         """Let a connection have live updates from now on."""

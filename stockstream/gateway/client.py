@@ -13,9 +13,9 @@ class Client:
 
     __slots__ = ("connected_at", "connection", "form", "id", "requests")
 
-    def __init__(self, id: str, connection: Connection, form: WireForm, connected_at: int) -> None:
+    def __init__(self, sid: str, connection: Connection, form: WireForm, connected_at: int) -> None:
         #: Its Socket.IO session id.
-        self.id = id
+        self.id = sid
         self.connection = connection
         #: How its packets are encoded.
         self.form = form

@@ -1,9 +1,9 @@
 """Whether this node can serve, and what keeps it from doing so."""
 
 from stockstream.core.circuit_breaker import CircuitState
+from stockstream.errors import StoreUnavailableError
 from stockstream.gateway.http import Dependency
 from stockstream.ports import QuoteStore
-from stockstream.errors import StoreUnavailableError
 from stockstream.services.streaming import StreamingService
 
 

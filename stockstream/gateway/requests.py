@@ -7,6 +7,7 @@ from typing import Any, Final
 import structlog
 
 from stockstream.core.subscriptions import Subscriptions
+from stockstream.engine import Connection
 from stockstream.errors import (
     InvalidSymbolError,
     PermanentProviderError,
@@ -14,12 +15,12 @@ from stockstream.errors import (
     RefusedError,
     StoreUnavailableError,
 )
-from stockstream.engine import Connection
 from stockstream.gateway.audience import CatchUp, Member
 from stockstream.gateway.client import Client
 from stockstream.gateway.fanout import Fanout
 from stockstream.model import Position, Symbol, parse_symbol, parse_timeframe
 from stockstream.ports import Clock
+from stockstream.services.bar_updates import BarUpdates
 from stockstream.services.bars import BarService
 from stockstream.services.streaming import StreamingService
 from stockstream.wire import names
@@ -61,12 +62,14 @@ class Requests:
         subscriptions: Subscriptions[Client],
         streaming: StreamingService,
         bars: BarService,
+        bar_updates: BarUpdates,
         fanout: Fanout,
         clock: Clock,
     ) -> None:
         self._subscriptions = subscriptions
         self._streaming = streaming
         self._bars = bars
+        self._bar_updates = bar_updates
         self._fanout = fanout
         self._clock = clock
         self._catching_up: set[asyncio.Task[None]] = set()
@@ -116,7 +119,7 @@ class Requests:
             message = f"at most {MAX_REQUESTS} requests at once"
             raise RateLimitedError(message, symbol=symbol)
         client.requests += 1
-        # While the answer is being put together the symbol is wanted: the first price is on its way.
+        # From now on the symbol is wanted: its first price is on the way while bars are read.
         self._streaming.acquire(symbol)
         try:
             bars, quote = await asyncio.gather(
@@ -160,8 +163,8 @@ class Requests:
         for event in events:
             try:
                 channel = parse_channel(event)
-                if self._subscriptions.add(client, channel.name) and channel.symbol:
-                    self._streaming.acquire(channel.symbol)
+                if self._subscriptions.add(client, channel.name):
+                    self._acquire(channel)
             except RefusedError as error:
                 refused.append(rejected(event, error))
             else:
@@ -206,8 +209,10 @@ class Requests:
             self._settle(symbol)
 
     async def _room(self, connection: Connection) -> None:
-        """Wait until a client has read most of what it was sent; the engine ends one that never
-        does."""
+        """Wait until a client has read most of what it was sent.
+
+        The engine ends one that never does.
+        """
         while connection.open and connection.unread_bytes > _ROOM:
             await self._clock.sleep(_ROOM_CHECK)
 
@@ -219,5 +224,16 @@ class Requests:
     def _leave(self, client: Client, channel: Channel) -> None:
         if self._subscriptions.remove(client, channel.name):
             self._fanout.leave(channel.name, client.connection)
-            if channel.symbol:
-                self._streaming.release(channel.symbol)
+            self._release(channel)
+
+    def _acquire(self, channel: Channel) -> None:
+        if channel.symbol is not None:
+            self._streaming.acquire(channel.symbol)
+            if channel.timeframe is not None:
+                self._bar_updates.acquire(channel.symbol, channel.timeframe)
+
+    def _release(self, channel: Channel) -> None:
+        if channel.symbol is not None:
+            self._streaming.release(channel.symbol)
+            if channel.timeframe is not None:
+                self._bar_updates.release(channel.symbol, channel.timeframe)

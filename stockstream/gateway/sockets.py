@@ -56,7 +56,7 @@ class SocketGateway:
         """Serve the clients of a server, which all use one wire form."""
         self._servers.append(server)
 
-        async def connect(sid: str, environ: object, auth: object = None) -> None:
+        async def connect(sid: str, *_: object) -> None:
             self._connected(server, form, sid)
 
         server.on("connect", connect)

@@ -1,0 +1,90 @@
+"""Streams bars to those who watch them: the one that forms, a few times a second, and its end."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from stockstream.errors import RefusedError
+from stockstream.model import Bar, Symbol, Timeframe
+from stockstream.ports import Clock
+from stockstream.services.bars import BarService
+from stockstream.wire.names import bar_update
+from stockstream.wire.replies import BarUpdate
+
+#: Seconds between two looks: a forming bar is sent at most so often, however many quotes there are.
+_INTERVAL: Final = 0.5
+#: Bars that may end between two looks, in a recording that is replayed fast.
+_MOST_FINISHED: Final = 100
+
+_Series = tuple[Symbol, Timeframe]
+
+
+class BarUpdates:
+    """Sends ``bar_update_<SYMBOL>_<TIMEFRAME>`` while somebody wants it.
+
+    A bar is sent when it has changed since the last look, and once more, closed, when the first
+    quote of a later one has come.
+    """
+
+    def __init__(
+        self, bars: BarService, clock: Clock, send: Callable[[str, BarUpdate], None]
+    ) -> None:
+        self._bars = bars
+        self._clock = clock
+        self._send = send
+        self._wanted: Counter[_Series] = Counter()
+        #: The forming bar of each series as it was sent last.
+        self._sent: dict[_Series, Bar] = {}
+
+    def acquire(self, symbol: Symbol, timeframe: Timeframe) -> None:
+        """Want a series; pairs with one :meth:`release`."""
+        self._wanted[symbol, timeframe] += 1
+        # Whoever is new gets the bar at the next look, also while no quote comes.
+        self._sent.pop((symbol, timeframe), None)
+
+    def release(self, symbol: Symbol, timeframe: Timeframe) -> None:
+        """Want it no more."""
+        series = (symbol, timeframe)
+        self._wanted[series] -= 1
+        if not self._wanted[series]:
+            del self._wanted[series]
+            self._sent.pop(series, None)
+
+    async def run(self) -> None:
+        """Look and send until cancelled."""
+        while True:
+            for series in list(self._wanted):
+                await self._look(series)
+            await self._clock.sleep(_INTERVAL)
+
+    async def _look(self, series: _Series) -> None:
+        symbol, timeframe = series
+        try:
+            bars = await self._bars.bars(symbol, timeframe, _MOST_FINISHED)
+        except RefusedError:
+            # No bars now; the next look may find some, and a wrong symbol hears of it elsewhere.
+            return
+        # It may have been given up while the provider was asked.
+        if not bars or series not in self._wanted or bars[-1] == self._sent.get(series):
+            return
+        before = self._sent.get(series)
+        for bar in bars[:-1]:
+            if before is not None and bar.timestamp >= before.timestamp:
+                self._emit(series, bar, closed=True)
+        self._sent[series] = bars[-1]
+        self._emit(series, bars[-1], closed=False)
+
+    def _emit(self, series: _Series, bar: Bar, *, closed: bool) -> None:
+        symbol, timeframe = series
+        payload = BarUpdate(
+            symbol=symbol,
+            timeframe=timeframe,
+            timestamp=bar.timestamp,
+            open=bar.open,
+            high=bar.high,
+            low=bar.low,
+            close=bar.close,
+            volume=bar.volume,
+            closed=closed,
+        )
+        self._send(bar_update(symbol, timeframe), payload)
