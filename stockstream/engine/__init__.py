@@ -1,0 +1,32 @@
+"""Engine.IO 4 and a hardened Socket.IO server on aiohttp, for many clients and much fan-out.
+
+Usable without the rest of stockstream; see docs/engine.md.
+"""
+
+from stockstream.engine.core.connection import Connection
+from stockstream.engine.core.message import Message
+from stockstream.engine.errors import (
+    ConfigurationError,
+    EncodeError,
+    EngineError,
+    SessionNotFoundError,
+    UnsupportedError,
+)
+from stockstream.engine.limits import Limits
+from stockstream.engine.metrics import Metrics
+from stockstream.engine.sio.manager import Manager
+from stockstream.engine.sio.server import AsyncServer
+
+__all__ = [
+    "AsyncServer",
+    "ConfigurationError",
+    "Connection",
+    "EncodeError",
+    "EngineError",
+    "Limits",
+    "Manager",
+    "Message",
+    "Metrics",
+    "SessionNotFoundError",
+    "UnsupportedError",
+]

@@ -1,0 +1,180 @@
+"""Reads the WebSocket frames of clients, strictly (RFC 6455)."""
+
+import zlib
+
+from stockstream.engine.errors import FrameViolation, LimitViolation
+
+CONTINUATION = 0x0
+TEXT = 0x1
+BINARY = 0x2
+CLOSE = 0x8
+PING = 0x9
+PONG = 0xA
+
+_FIN = 0x80
+_COMPRESSED = 0x40
+_RESERVED = 0x70
+_DEFLATE_TAIL = b"\x00\x00\xff\xff"
+
+
+def unmask(payload: bytes, mask: bytes) -> bytes:
+    """Undo the masking of a client's payload (RFC 6455, 5.3)."""
+    size = len(payload)
+    # One long XOR in C is the fastest that pure Python has for any size.
+    key = int.from_bytes((mask * (size // 4 + 1))[:size], "little")
+    return (int.from_bytes(payload, "little") ^ key).to_bytes(size, "little")
+
+
+class FrameReader:
+    """A pull parser: feed it bytes, take whole messages and control frames.
+
+    Holds at most one message of the allowed size and one chunk as fed.
+
+    Args:
+        most: Bytes allowed in one message; checked against the announced length before any of
+            it is buffered.
+        compressed: permessage-deflate was agreed on, without context takeover.
+    """
+
+    __slots__ = ("_at", "_compressed", "_data", "_inflate", "_most", "_opcode", "_parts")
+
+    def __init__(self, most: int, *, compressed: bool = False) -> None:
+        self._most = most
+        self._compressed = compressed
+        self._data: bytes | bytearray = b""
+        self._at = 0
+        # Of the message whose fragments are being collected; 0 between messages.
+        self._opcode = 0
+        self._inflate = False
+        self._parts: bytearray | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Take what arrived."""
+        rest = self._data
+        if self._at == len(rest):
+            self._data = data
+        elif isinstance(rest, bytearray):
+            del rest[: self._at]
+            rest += data
+        else:
+            self._data = bytearray(rest[self._at :])
+            self._data += data
+        self._at = 0
+
+    def next(self) -> tuple[int, str | bytes] | None:
+        """Return the next message or control frame as (opcode, payload), None if none is whole.
+
+        Text comes as str, everything else as bytes.
+
+        Raises:
+            FrameViolation: the client must be closed with the error's code.
+            LimitViolation: the message is larger than allowed.
+        """
+        while True:
+            frame = self._next_frame()
+            if frame is None:
+                return None
+            first, payload = frame
+            opcode = first & 0x0F
+            if opcode >= CLOSE:
+                return opcode, payload
+            if opcode and first & _FIN:
+                return self._whole(opcode, payload, inflate=bool(first & _COMPRESSED))
+            if opcode:
+                self._opcode = opcode
+                self._inflate = bool(first & _COMPRESSED)
+                self._parts = bytearray(payload)
+                continue
+            parts = self._parts
+            assert parts is not None
+            parts += payload
+            if first & _FIN:
+                opcode, self._opcode, self._parts = self._opcode, 0, None
+                return self._whole(opcode, bytes(parts), inflate=self._inflate)
+
+    def _next_frame(self) -> tuple[int, bytes] | None:
+        data, at = self._data, self._at
+        have = len(data) - at
+        if have < 2:
+            if not have:
+                # A used-up chunk is let go at once: an idle client holds no buffer.
+                self._data, self._at = b"", 0
+            return None
+        first, second = data[at], data[at + 1]
+        size = second & 0x7F
+        self._check_head(first, second, size)
+        start = at + 6
+        if size == 126:
+            if have < 4:
+                return None
+            size = int.from_bytes(data[at + 2 : at + 4], "big")
+            start += 2
+        elif size == 127:
+            if have < 10:
+                return None
+            size = int.from_bytes(data[at + 2 : at + 10], "big")
+            start += 8
+        if size > self._most - (len(self._parts) if self._parts is not None else 0):
+            raise LimitViolation("max_http_buffer_size")
+        end = start + size
+        if len(data) < end:
+            return None
+        self._at = end
+        return first, unmask(bytes(data[start:end]), bytes(data[start - 4 : start]))
+
+    def _check_head(self, first: int, second: int, size: int) -> None:
+        opcode = first & 0x0F
+        reserved = first & _RESERVED
+        if reserved and not (
+            reserved == _COMPRESSED and self._compressed and opcode in {TEXT, BINARY}
+        ):
+            raise FrameViolation("reserved bits are set")
+        if not second & 0x80:
+            raise FrameViolation("a client's frame must be masked")
+        if opcode >= CLOSE:
+            if opcode > PONG or not first & _FIN or size > 125:
+                raise FrameViolation("bad control frame")
+        elif opcode > BINARY:
+            raise FrameViolation("unknown opcode")
+        elif (opcode == CONTINUATION) != (self._opcode != 0):
+            raise FrameViolation("fragments out of order")
+
+    def _whole(self, opcode: int, payload: bytes, *, inflate: bool) -> tuple[int, str | bytes]:
+        if inflate:
+            payload = self._inflated(payload)
+        if opcode == BINARY:
+            return opcode, payload
+        try:
+            return opcode, payload.decode("utf-8")
+        except UnicodeDecodeError:
+            raise FrameViolation("text is not UTF-8", 1007) from None
+
+    def _inflated(self, payload: bytes) -> bytes:
+        # Neither side keeps its context, so a decompressor lives for one message.
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            result = inflater.decompress(payload + _DEFLATE_TAIL, self._most + 1)
+        except zlib.error:
+            raise FrameViolation("bad compression", 1007) from None
+        if len(result) > self._most:
+            raise LimitViolation("max_http_buffer_size")
+        return result
+
+
+def read_close(payload: bytes) -> int:
+    """Return the code of a client's close frame, 1005 where it gives none (RFC 6455, 7.1.5).
+
+    Raises:
+        FrameViolation: the payload is malformed.
+    """
+    if not payload:
+        return 1005
+    code = int.from_bytes(payload[:2], "big")
+    allowed = 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in {1004, 1005, 1006})
+    if len(payload) < 2 or not allowed:
+        raise FrameViolation("bad close code")
+    try:
+        payload[2:].decode("utf-8")
+    except UnicodeDecodeError:
+        raise FrameViolation("close reason is not UTF-8", 1007) from None
+    return code

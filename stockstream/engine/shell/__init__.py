@@ -1,0 +1,1 @@
+"""The engine on aiohttp: requests, responses, sockets and the one timer."""

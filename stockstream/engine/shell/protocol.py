@@ -1,0 +1,228 @@
+"""A WebSocket as an asyncio protocol of its own: no task, no queue, no aiohttp object kept."""
+
+import asyncio
+from struct import Struct
+
+from stockstream.engine.core import frames
+from stockstream.engine.core.connection import Connection
+from stockstream.engine.core.frames import FrameReader
+from stockstream.engine.core.hub import Hub
+from stockstream.engine.core.message import server_frame
+from stockstream.engine.errors import ProtocolViolation
+
+_CODE = Struct("!H").pack
+
+# Why nothing is read for now.
+_HELD = 1
+_THROTTLED = 2
+
+
+class WebSocketProtocol(asyncio.Protocol):
+    """Reads frames for a connection and is its `WebSocketPort`.
+
+    aiohttp feeds it through `feed_data` until the transport has been handed over; from then on
+    the transport calls it directly.
+
+    Args:
+        hub: Of the connection.
+        transport: The socket's.
+        compressed: permessage-deflate was agreed on.
+    """
+
+    __slots__ = (
+        "_blocked",
+        "_closing",
+        "_connection",
+        "_hub",
+        "_owned",
+        "_reader",
+        "_throttle",
+        "_transport",
+        "_writing_paused",
+        "write",
+    )
+
+    def __init__(self, hub: Hub, transport: asyncio.Transport, *, compressed: bool) -> None:
+        self._hub = hub
+        self._transport = transport
+        self._connection: Connection | None = None
+        self._reader = FrameReader(hub.handshake.max_payload, compressed=compressed)
+        self._owned = False
+        self._closing = False
+        self._blocked = 0
+        self._throttle: asyncio.TimerHandle | None = None
+        self._writing_paused = False
+        # A slot, not a method: the connection writes to the transport without a detour.
+        self.write = transport.write
+
+    def serve(self, connection: Connection) -> None:
+        """Give what is read to this connection from now on."""
+        self._connection = connection
+
+    # What aiohttp calls as long as the transport is still its own.
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Take bytes that arrived behind the handshake."""
+        self.data_received(data)
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Take the end of the transport, unless it is aiohttp that lets go of it."""
+        if not self._owned:
+            self.connection_lost(None)
+
+    def own(self, transport: asyncio.Transport, *, writing_paused: bool) -> None:
+        """Become the protocol of the transport."""
+        self._owned = True
+        transport.set_protocol(self)
+        transport.set_write_buffer_limits(high=self._hub.limits.transport_bytes)
+        if writing_paused:
+            self.pause_writing()
+
+    # What the transport calls.
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes."""
+        self._reader.feed(data)
+        self._pump()
+
+    def eof_received(self) -> bool:
+        """Let the transport close."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the end of the transport."""
+        if self._throttle is not None:
+            self._throttle.cancel()
+            self._throttle = None
+        self._closing = True
+        self._hub.closing_due.cancel(self)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.lose_websocket(self)
+
+    def pause_writing(self) -> None:
+        """Stop writing: the transport's buffer is full."""
+        self._writing_paused = True
+        connection = self._connection
+        if connection is not None and connection.is_transport(self):
+            connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        self._writing_paused = False
+        connection = self._connection
+        if connection is not None and connection.is_transport(self):
+            connection.resume_writing()
+
+    # What the connection calls.
+
+    def pause_reading(self) -> None:
+        """Read nothing until `resume_reading`: handlers lag behind."""
+        self._block(_HELD)
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+        self._unblock(_HELD)
+
+    def close(self, code: int) -> None:
+        """Send a close frame and wait a while for the answer."""
+        if self._closing:
+            return
+        self._closing = True
+        self.write(server_frame(frames.CLOSE, _CODE(code)))
+        self._hub.closing_due.start(self, self._hub.clock())
+        if self._blocked:
+            # The answer must get through; what comes before it is read and dropped.
+            self._blocked = 0
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """End at once."""
+        self._closing = True
+        self._transport.abort()
+
+    # Reading.
+
+    def _pump(self) -> None:
+        try:
+            while not self._blocked:
+                item = self._reader.next()
+                if item is None:
+                    return
+                self._handle(*item)
+        except ProtocolViolation as violation:
+            self._fail(violation)
+
+    def _handle(self, opcode: int, payload: str | bytes) -> None:
+        if opcode == frames.CLOSE:
+            assert isinstance(payload, bytes)
+            self._answer_close(payload)
+        elif self._closing or self._connection is None:
+            return
+        elif opcode == frames.PING:
+            # Unanswered while nothing can be written: the answers must not pile up.
+            if not self._writing_paused:
+                assert isinstance(payload, bytes)
+                self.write(server_frame(frames.PONG, payload))
+        elif opcode != frames.PONG:
+            self._receive(self._connection, payload)
+
+    def _receive(self, connection: Connection, payload: str | bytes) -> None:
+        if connection.is_transport(self):
+            delay = connection.receive(payload)
+            if delay:
+                self._pause_for(delay)
+            return
+        connection.receive_probe(self, payload)
+        if self._writing_paused and connection.is_transport(self):
+            connection.pause_writing()
+
+    def _answer_close(self, payload: bytes) -> None:
+        code = frames.read_close(payload)
+        if not self._closing:
+            self._closing = True
+            self.write(server_frame(frames.CLOSE, _CODE(1000 if code == 1005 else code)))
+        self._transport.close()
+        # Not left to connection_lost: nothing may be written to a transport that is closing.
+        self.connection_lost(None)
+
+    def _fail(self, violation: ProtocolViolation) -> None:
+        connection = self._connection
+        if self._closing or connection is None:
+            self._transport.abort()
+        elif connection.is_transport(self):
+            connection.violate(violation)
+        else:
+            self._hub.metrics.violations += 1
+            self.close(violation.close_code)
+
+    def _pause_for(self, seconds: float) -> None:
+        self._block(_THROTTLED)
+        if self._throttle is None:
+            loop = asyncio.get_running_loop()
+            self._throttle = loop.call_later(seconds, self._throttle_over)
+
+    def _throttle_over(self) -> None:
+        self._throttle = None
+        self._unblock(_THROTTLED)
+
+    def _block(self, why: int) -> None:
+        if self._closing:
+            return
+        if not self._blocked:
+            self._transport.pause_reading()
+        self._blocked |= why
+
+    def _unblock(self, why: int) -> None:
+        if not self._blocked & why:
+            return
+        self._blocked &= ~why
+        if not self._blocked and not self._closing:
+            # First what has been read already: it may block again.
+            self._pump()
+            self._resume_transport()
+
+    def _resume_transport(self) -> None:
+        if not self._blocked and not self._transport.is_closing():
+            self._transport.resume_reading()

@@ -1,0 +1,353 @@
+"""The engine that python-socketio's `AsyncServer` asks for, on aiohttp."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from stockstream.engine.core.connection import Connection
+from stockstream.engine.core.handshake import (
+    FORBIDDEN,
+    POLLING,
+    TRANSPORTS,
+    UNKNOWN_SID,
+    WEBSOCKET,
+    Handshake,
+)
+from stockstream.engine.core.hub import SERVER_DISCONNECT, Hub
+from stockstream.engine.core.message import Message
+from stockstream.engine.errors import ConfigurationError, HandshakeRefused, SessionNotFoundError
+from stockstream.engine.limits import Limits
+from stockstream.engine.metrics import Metrics
+from stockstream.engine.shell import polling
+from stockstream.engine.shell.address import Origins, TrustedProxies
+from stockstream.engine.shell.cookie import session_cookie
+from stockstream.engine.shell.environ import Environ
+from stockstream.engine.shell.protocol import WebSocketProtocol
+from stockstream.engine.shell.takeover import TakeoverResponse, accept_key, asks_for_websocket
+from stockstream.engine.shell.timer import SharedTimer
+
+OnConnect = Callable[[Connection, Environ], None]
+OnMessage = Callable[[Connection, str | bytes], None]
+OnClose = Callable[[Connection, str], None]
+
+_TEXT = {"Content-Type": "text/plain; charset=UTF-8", "Cache-Control": "no-store"}
+
+
+class EngineServer:
+    """Engine.IO 4 over aiohttp; takes the arguments of python-engineio's `AsyncServer`.
+
+    Handlers (`on`) are plain functions and get the `Connection`:
+    `connect(connection, environ)`, `message(connection, data)`, `disconnect(connection, reason)`.
+    """
+
+    async_mode = "aiohttp"
+
+    def __init__(
+        self,
+        *,
+        ping_interval: float | tuple[float, float] = 25.0,
+        ping_timeout: float = 20.0,
+        max_http_buffer_size: int = 1_000_000,
+        allow_upgrades: bool = True,
+        http_compression: bool = True,
+        compression_threshold: int = 1024,
+        cookie: str | dict[str, Any] | None = None,
+        cors_allowed_origins: str | Sequence[str] | None = None,
+        cors_credentials: bool | None = None,
+        transports: str | Sequence[str] | None = None,
+        limits: Limits | None = None,
+        trusted_proxies: Sequence[str] = (),
+        websocket_compression: bool = False,
+        clock: Callable[[], float] | None = None,
+        # Taken because python-socketio passes them or its users may: nothing depends on them.
+        async_mode: str | None = None,
+        async_handlers: bool = False,
+        monitor_clients: bool | None = None,
+        logger: object = None,
+        json: object = None,
+    ) -> None:
+        if async_mode not in {None, "aiohttp"}:
+            raise ConfigurationError("async_mode", async_mode, "aiohttp")
+        interval = sum(ping_interval) if isinstance(ping_interval, tuple) else ping_interval
+        names = [transports] if isinstance(transports, str) else transports
+        self._handshake = Handshake(
+            ping_interval=interval,
+            ping_timeout=ping_timeout,
+            max_payload=max_http_buffer_size,
+            allow_upgrades=allow_upgrades,
+            transports=TRANSPORTS if names is None else tuple(names),
+        )
+        self.limits = limits or Limits()
+        self.metrics = Metrics()
+        self._compression_threshold = compression_threshold if http_compression else None
+        self._cookie = cookie
+        self._proxies = TrustedProxies(trusted_proxies)
+        self._origins = Origins(cors_allowed_origins, cors_credentials, self._proxies)
+        self._websocket_compression = websocket_compression
+        self._timer = SharedTimer(self._tick, clock)
+        self._on_connect: OnConnect | None = None
+        self._on_message: OnMessage | None = None
+        self._on_close: OnClose | None = None
+        self.hub = Hub(
+            handshake=self._handshake,
+            limits=self.limits,
+            metrics=self.metrics,
+            listener=self,
+            clock=self._timer.now,
+            arm=self._timer.arm,
+        )
+
+    # What python-socketio asks of its engine.
+
+    def on(self, event: str, handler: Callable[..., None]) -> None:
+        """Register the handler of `connect`, `message` or `disconnect`."""
+        if event == "connect":
+            self._on_connect = handler
+        elif event == "message":
+            self._on_message = handler
+        elif event == "disconnect":
+            self._on_close = handler
+        else:
+            raise ConfigurationError("event", event, "connect, message, disconnect")
+
+    def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
+        """Serve under a path of an aiohttp application, and close all when it shuts down."""
+        # Any method: the protocol wants 400 where a router would answer 405.
+        app.router.add_route("*", f"/{engineio_path.strip('/')}/", self.handle_request)
+        app.on_shutdown.append(self._on_app_shutdown)
+
+    async def send(self, sid: str, data: str | bytes) -> None:
+        """Send a message to a client; nothing happens if it is gone."""
+        connection = self.connection(sid)
+        if connection is not None:
+            connection.send(Message(data))
+
+    async def send_packet(self, sid: str, pkt: Any) -> None:
+        """Send an `engineio` MESSAGE packet to a client; nothing happens if it is gone."""
+        await self.send(sid, pkt.data)
+
+    def connection(self, sid: str | None) -> Connection | None:
+        """Return the open connection with this Engine.IO id."""
+        connection = self.hub.sessions.get(sid or "")
+        return connection if connection is not None and connection.open else None
+
+    def transport(self, sid: str) -> str:
+        """Return the transport of a client: `polling` or `websocket`.
+
+        Raises:
+            SessionNotFoundError: it is gone.
+        """
+        connection = self.connection(sid)
+        if connection is None:
+            raise SessionNotFoundError(sid)
+        return connection.transport
+
+    async def disconnect(self, sid: str | None = None) -> None:
+        """Close one client, or all."""
+        chosen = list(self.hub.sessions.values()) if sid is None else [self.connection(sid)]
+        for connection in chosen:
+            if connection is not None:
+                connection.close(SERVER_DISCONNECT)
+
+    def generate_id(self) -> str:
+        """Return a new unguessable id of 20 characters."""
+        return secrets.token_urlsafe(15)
+
+    def start_background_task(
+        self, target: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any
+    ) -> asyncio.Task[Any]:
+        """Run a coroutine function as a task; the caller owns the task."""
+        return asyncio.get_running_loop().create_task(target(*args, **kwargs))
+
+    async def sleep(self, seconds: float = 0) -> None:
+        """Sleep."""
+        await asyncio.sleep(seconds)
+
+    def create_event(self) -> asyncio.Event:
+        """Return an `asyncio.Event`."""
+        return asyncio.Event()
+
+    def create_queue(self, maxsize: int = 0) -> asyncio.Queue[Any]:
+        """Return an `asyncio.Queue`."""
+        return asyncio.Queue(maxsize)
+
+    async def shutdown(self, *, reason: str = "server shutting down", spread: float = 0.0) -> None:
+        """Take no more clients, close those that are here, wait until they have gone.
+
+        Pending polls are answered, WebSockets get a close frame 1001. Takes at most
+        `spread` and `Limits.close_seconds`; whoever has not gone by then is cut off.
+
+        Args:
+            reason: For disconnect handlers.
+            spread: Seconds over which the clients are closed, so that they do not all come back
+                to the other servers at once.
+        """
+        self.hub.accepting = False
+        connections = [each for each in self.hub.sessions.values() if each.open]
+        pause = spread / len(connections) if connections else 0.0
+        for connection in connections:
+            connection.end(reason, code=1001, linger=True)
+            if pause:
+                await asyncio.sleep(pause)
+        await self._timer.wait_for(self._all_gone, self.limits.close_seconds)
+        for connection in list(self.hub.sessions.values()):
+            connection.forget()
+        self._timer.stop()
+
+    def _all_gone(self) -> bool:
+        return not self.hub.sessions and not self.hub.closing_due
+
+    async def _on_app_shutdown(self, _app: web.Application) -> None:
+        await self.shutdown()
+
+    # What the hub asks of its listener.
+
+    def on_message(self, connection: Connection, data: str | bytes) -> None:
+        """Pass a message on."""
+        if self._on_message is not None:
+            self._on_message(connection, data)
+
+    def on_close(self, connection: Connection, reason: str) -> None:
+        """Pass the end of a session on."""
+        if self._on_close is not None:
+            self._on_close(connection, reason)
+
+    def _tick(self, now: float) -> float | None:
+        return self.hub.tick(now)
+
+    # Requests.
+
+    async def handle_request(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request; the handler to be routed to where `attach` does not fit."""
+        if not self._origins.allows(request):
+            self.metrics.refused_origin += 1
+            return _refusal(HandshakeRefused(403, *FORBIDDEN), {})
+        if request.method == "OPTIONS":
+            return web.Response(status=204, headers=self._origins.preflight_for(request))
+        headers = self._origins.headers_for(request)
+        try:
+            return await self._answer(request, headers)
+        except HandshakeRefused as refusal:
+            if refusal.status == 400:
+                self.metrics.refused_request += 1
+            return _refusal(refusal, headers)
+
+    async def _answer(self, request: web.Request, headers: dict[str, str]) -> web.StreamResponse:
+        upgrade = asks_for_websocket(request)
+        transport = self._handshake.check(request.method, request.query, upgrade=upgrade)
+        sid = request.query.get("sid")
+        if sid is None:
+            if transport == POLLING:
+                return self._open_polling(request, headers)
+            return await self._open_websocket(request, headers)
+        connection = self.hub.sessions.get(sid)
+        if connection is None:
+            raise HandshakeRefused(400, *UNKNOWN_SID)
+        if transport == WEBSOCKET:
+            return await self._probe(request, headers, connection)
+        return await self._poll(request, headers, connection)
+
+    def _admit(self, request: web.Request) -> str:
+        address = self._proxies.address_of(request)
+        self.hub.admit(address)
+        return address
+
+    def _open(
+        self,
+        request: web.Request,
+        sid: str,
+        address: str,
+        websocket: WebSocketProtocol | None,
+    ) -> Connection:
+        connection = Connection(self.hub, sid, address, websocket)
+        if self._on_connect is not None:
+            self._on_connect(connection, Environ(request, address))
+        return connection
+
+    def _open_polling(self, request: web.Request, headers: dict[str, str]) -> web.Response:
+        address = self._admit(request)
+        sid = self.generate_id()
+        self._open(request, sid, address, None)
+        self.metrics.opened_polling += 1
+        body = self._handshake.open_packet(sid, POLLING).packet.encode()
+        return web.Response(body=body, headers=_TEXT | headers | session_cookie(self._cookie, sid))
+
+    async def _open_websocket(
+        self, request: web.Request, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        accept = accept_key(request)
+        address = self._admit(request)
+        sid = self.generate_id()
+        headers |= session_cookie(self._cookie, sid)
+        try:
+            response, websocket = await self._shake_hands(request, accept, headers)
+        except BaseException:
+            self.hub.leave(address)
+            raise
+        if websocket is None:
+            self.hub.leave(address)
+            return response
+        connection = self._open(request, sid, address, websocket)
+        self.metrics.opened_websocket += 1
+        connection.send(self._handshake.open_packet(sid, WEBSOCKET))
+        websocket.serve(connection)
+        response.hand_over(request, websocket)
+        return response
+
+    async def _probe(
+        self, request: web.Request, headers: dict[str, str], connection: Connection
+    ) -> web.StreamResponse:
+        response, websocket = await self._shake_hands(request, accept_key(request), headers)
+        if websocket is None:
+            return response
+        # As Node does: a WebSocket that the session cannot use is opened, and closed.
+        if self._handshake.allow_upgrades and connection.begin_probe(websocket):
+            websocket.serve(connection)
+        else:
+            self.metrics.upgrades_failed += 1
+            websocket.close(1002)
+        response.hand_over(request, websocket)
+        return response
+
+    async def _shake_hands(
+        self, request: web.Request, accept: str, headers: dict[str, str]
+    ) -> tuple[TakeoverResponse, WebSocketProtocol | None]:
+        response = TakeoverResponse(accept, headers)
+        await response.prepare(request)
+        transport = request.transport
+        if transport is None:
+            return response, None
+        return response, WebSocketProtocol(self.hub, transport, compressed=False)
+
+    async def _poll(
+        self, request: web.Request, headers: dict[str, str], connection: Connection
+    ) -> web.Response:
+        if connection.transport != POLLING:
+            raise HandshakeRefused(400, *UNKNOWN_SID)
+        if request.method == "POST":
+            if not connection.open:
+                raise HandshakeRefused(400, *UNKNOWN_SID)
+            await polling.take_post(request, connection, self.hub)
+            return web.Response(body=b"ok", headers=_TEXT | headers)
+        payload = await polling.answer_poll(request, connection)
+        response = web.Response(body=payload, headers=_TEXT | headers)
+        if self._compression_threshold and len(payload) >= self._compression_threshold:
+            response.enable_compression()
+        return response
+
+
+def _refusal(refusal: HandshakeRefused, headers: dict[str, str]) -> web.Response:
+    body = json.dumps({"code": refusal.number, "message": refusal.reason})
+    response = web.Response(
+        status=refusal.status, body=body.encode(), content_type="application/json", headers=headers
+    )
+    if refusal.retry_after is not None:
+        response.headers["Retry-After"] = str(refusal.retry_after)
+    if refusal.status in {408, 413}:
+        # The rest of the body is not read.
+        response.force_close()
+    return response

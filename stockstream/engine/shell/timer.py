@@ -1,0 +1,61 @@
+"""The one timer that all deadlines of a server share."""
+
+import asyncio
+from collections.abc import Callable
+
+#: Seconds between two ticks at least: what is due together is done together.
+_GRAIN = 0.005
+
+
+class SharedTimer:
+    """Calls `tick` when something is due.
+
+    Args:
+        tick: Does what is due; returns the time of the next call, None for no call.
+        clock: Seconds that only grow; the running loop's time by default.
+    """
+
+    def __init__(
+        self, tick: Callable[[float], float | None], clock: Callable[[], float] | None
+    ) -> None:
+        self._tick = tick
+        self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._handle: asyncio.TimerHandle | None = None
+        self._when = 0.0
+
+    def now(self) -> float:
+        """Return the time."""
+        if self._clock is not None:
+            return self._clock()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop.time()
+
+    def arm(self, when: float) -> None:
+        """See to it that `tick` is called at this time at the latest."""
+        if self._handle is not None:
+            if self._when <= when:
+                return
+            self._handle.cancel()
+        self._when = when
+        delay = max(when - self.now(), _GRAIN)
+        self._handle = asyncio.get_running_loop().call_later(delay, self._run)
+
+    def stop(self) -> None:
+        """Tick no more."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    async def wait_for(self, condition: Callable[[], bool], seconds: float) -> None:
+        """Wait until the condition holds, but no longer than so many seconds."""
+        deadline = self.now() + seconds
+        while not condition() and self.now() < deadline:
+            await asyncio.sleep(0.01)
+
+    def _run(self) -> None:
+        self._handle = None
+        when = self._tick(self.now())
+        if when is not None:
+            self.arm(when)

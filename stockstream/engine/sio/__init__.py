@@ -1,0 +1,1 @@
+"""python-socketio on this engine: strict packets, a cheap manager, the hardened server."""

@@ -1,0 +1,118 @@
+"""Runs what clients ask for: in order for each client, bounded, in tasks that are owned."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from stockstream.engine.limits import Limits
+from stockstream.engine.metrics import Metrics
+from stockstream.engine.sio.peer import Peer
+
+logger = logging.getLogger("stockstream.engine")
+
+
+class Inbox:
+    """Starts the jobs of each client in their order.
+
+    A client has no task while it has nothing to do. A burst of events is worked off by one
+    task; a second one joins only where a handler waits for something.
+
+    Args:
+        at_once: Jobs of one client that may run at the same time; 1 runs them in turn.
+        limits: Of queues.
+        metrics: Where it is counted that handlers were stopped.
+    """
+
+    def __init__(self, *, at_once: int, limits: Limits, metrics: Metrics) -> None:
+        self._at_once = at_once
+        self._most = limits.queued_events
+        self._drain_seconds = limits.drain_seconds
+        self._metrics = metrics
+        self._tasks: dict[asyncio.Task[None], Peer] = {}
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def put(
+        self, peer: Peer, function: Callable[..., Coroutine[Any, Any, None]], *args: Any
+    ) -> None:
+        """Run a coroutine function when it is the client's turn.
+
+        Beyond `Limits.queued_events` the client's socket is not read until half of them are
+        done.
+        """
+        jobs = peer.jobs
+        if jobs is None:
+            jobs = peer.jobs = deque()
+        jobs.append((function, args))
+        if len(jobs) >= self._most:
+            peer.connection.hold()
+        self._staff(peer)
+
+    def run(
+        self, peer: Peer, function: Callable[..., Coroutine[Any, Any, None]], *args: Any
+    ) -> None:
+        """Run a coroutine function at once, beside the queue.
+
+        For acknowledgements: a handler of the same client may be waiting for one.
+        """
+        peer.workers += 1
+        task = asyncio.get_running_loop().create_task(function(*args))
+        self._tasks[task] = peer
+        task.add_done_callback(self._done)
+
+    def finish(self, peer: Peer) -> None:
+        """Give the jobs of a client that is gone a deadline."""
+        if peer.jobs:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._drain_seconds, self._stop, peer)
+
+    async def close(self) -> None:
+        """Wait a while for all jobs, then stop them."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=self._drain_seconds)
+        left = list(self._tasks)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    def _staff(self, peer: Peer) -> None:
+        if peer.starting or peer.workers >= self._at_once:
+            return
+        peer.starting = True
+        peer.workers += 1
+        task = asyncio.get_running_loop().create_task(self._work(peer))
+        self._tasks[task] = peer
+        task.add_done_callback(self._done)
+
+    async def _work(self, peer: Peer) -> None:
+        peer.starting = False
+        while peer.jobs:
+            function, args = peer.jobs.popleft()
+            connection = peer.connection
+            if connection.held and len(peer.jobs) <= self._most // 2:
+                connection.release()
+            if peer.jobs:
+                # In case this job waits for something.
+                self._staff(peer)
+            await function(*args)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        peer = self._tasks.pop(task)
+        peer.workers -= 1
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("a client's event was lost", exc_info=task.exception())
+        if peer.jobs:
+            self._staff(peer)
+        elif not peer.workers:
+            peer.jobs = None
+
+    def _stop(self, peer: Peer) -> None:
+        if not peer.jobs:
+            return
+        for task, owner in list(self._tasks.items()):
+            if owner is peer:
+                self._metrics.handlers_stopped += 1
+                task.cancel()

@@ -1,0 +1,74 @@
+"""What the Socket.IO layer knows about one connection."""
+
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from stockstream.engine.core.connection import Connection
+from stockstream.engine.shell.environ import Environ
+
+#: What a client asked for and what waits for its turn: a coroutine function and its arguments.
+Job = tuple[Callable[..., Coroutine[Any, Any, None]], tuple[Any, ...]]
+
+# States of a membership.
+CONNECTING = 0
+CONNECTED = 1
+LEAVING = 2
+
+
+class Member:
+    """A client in one namespace.
+
+    Attributes:
+        sid: Socket.IO id; what handlers call the client.
+        namespace: Its namespace.
+        peer: Its connection.
+        rooms: Rooms that it is in besides its own, None for none.
+        state: CONNECTING until its connect handler has let it in, LEAVING while its disconnect
+            handler runs.
+    """
+
+    __slots__ = ("namespace", "peer", "rooms", "sid", "state")
+
+    def __init__(self, sid: str, namespace: str, peer: "Peer") -> None:
+        self.sid = sid
+        self.namespace = namespace
+        self.peer = peer
+        self.rooms: set[Any] | None = None
+        self.state = CONNECTING
+
+
+class Peer:
+    """One connection, as the Socket.IO layer sees it; `Connection.context`.
+
+    Attributes:
+        connection: It.
+        environ: What connect handlers get.
+        members: By namespace.
+        session: By namespace, what handlers keep about the client; None while there is nothing.
+        partial: A packet whose attachments are still coming in.
+        jobs: What waits for its turn, None while nothing does.
+        workers: Tasks that are at it.
+        starting: Whether one of these has not run yet.
+    """
+
+    __slots__ = (
+        "connection",
+        "environ",
+        "jobs",
+        "members",
+        "partial",
+        "session",
+        "starting",
+        "workers",
+    )
+
+    def __init__(self, connection: Connection, environ: Environ) -> None:
+        self.connection = connection
+        self.environ: Environ | None = environ
+        self.members: dict[str, Member] = {}
+        self.session: dict[str, Any] | None = None
+        self.partial: Any = None
+        self.jobs: deque[Job] | None = None
+        self.workers = 0
+        self.starting = False

@@ -1,0 +1,460 @@
+"""The hardened Socket.IO server: python-socketio's `AsyncServer` on this engine."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import socketio
+from socketio.exceptions import ConnectionRefusedError as SioConnectionRefusedError
+
+from stockstream.engine.core.connection import Connection
+from stockstream.engine.core.message import Message
+from stockstream.engine.errors import (
+    EncodeError,
+    PacketViolation,
+    SessionNotFoundError,
+    UnsupportedError,
+)
+from stockstream.engine.limits import Limits
+from stockstream.engine.metrics import Metrics
+from stockstream.engine.shell.environ import Environ
+from stockstream.engine.shell.server import EngineServer
+from stockstream.engine.sio import packets
+from stockstream.engine.sio.handlers import call
+from stockstream.engine.sio.inbox import Inbox
+from stockstream.engine.sio.manager import Manager, adopt, send_all
+from stockstream.engine.sio.peer import CONNECTED, CONNECTING, LEAVING, Member, Peer
+
+engine_logger = logging.getLogger("stockstream.engine")
+
+#: Arguments that an older form of a lifecycle handler does without.
+_OPTIONAL = {"connect": 1, "disconnect": 1}
+
+
+class AsyncServer(socketio.AsyncServer):
+    """A Socket.IO server for asyncio and aiohttp that unfriendly clients cannot hurt.
+
+    Takes the constructor arguments of `socketio.AsyncServer`, has its methods, and keeps what
+    its users rely on: events, namespaces, rooms, acknowledgements, sessions, class-based
+    namespaces, managers for several servers. What differs:
+
+    - Clients that break the protocol, or send names reserved for the life of a connection, are
+      closed; nothing of it reaches a handler or, as a traceback, the log.
+    - Everything that a client can make the server keep or do is limited (`Limits`).
+    - A handler that returns None acknowledges with no arguments, as ever; an event without a
+      handler is not acknowledged.
+    - `environ` is built when looked into; `REMOTE_ADDR` is the client's real address.
+    - `cors_allowed_origins="*"` allows cookies only together with `cors_credentials=True`.
+    - `instrument` is not supported.
+
+    Args:
+        client_manager: In memory by default. Any asyncio manager of python-socketio may be
+            given; it is adapted in place.
+        logger: A logger, or True for information about each event on `stockstream.engine`.
+        json: A module with `dumps` and `loads` in place of the strict one.
+        async_handlers: Whether an event's handler may start while the one before still waits for
+            something. They start in the order of the events in any case; False runs the
+            handlers of one client strictly in turn.
+        always_connect: Whether clients are told that they are connected before their connect
+            handler has decided.
+        namespaces: Those accepted besides the ones with handlers; `"*"` for all.
+        serializer: `"default"` (JSON), `"msgpack"`, or a packet class.
+        limits: What a client may cost.
+        trusted_proxies: Addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Host`
+            are believed, `"unix"` for peers on a Unix socket.
+        websocket_compression: Whether to offer permessage-deflate; costs more time than it
+            saves for small messages.
+        kwargs: As `socketio.AsyncServer` has them: ping_interval, ping_timeout (seconds),
+            max_http_buffer_size (bytes), allow_upgrades, http_compression,
+            compression_threshold (bytes), cookie, cors_allowed_origins, cors_credentials,
+            transports.
+
+    Raises:
+        ConfigurationError: an argument cannot work.
+    """
+
+    manager: Manager
+    eio: EngineServer
+    manager_initialized: bool
+
+    def __init__(
+        self,
+        client_manager: Any = None,
+        *,
+        logger: Any = False,
+        json: Any = None,
+        async_handlers: bool = True,
+        always_connect: bool = False,
+        namespaces: Sequence[str] | str | None = None,
+        serializer: Any = "default",
+        limits: Limits | None = None,
+        trusted_proxies: Sequence[str] = (),
+        websocket_compression: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.limits = limits or Limits()
+        if isinstance(logger, bool):
+            if logger:
+                engine_logger.setLevel(logging.INFO)
+            # Given, so that python-socketio adds no handler of its own to the log.
+            logger = engine_logger
+        super().__init__(
+            Manager() if client_manager is None else adopt(client_manager),
+            logger=logger,
+            json=json,
+            async_handlers=async_handlers,
+            always_connect=always_connect,
+            namespaces=namespaces,
+            serializer=self._packet_class(serializer),
+            limits=self.limits,
+            trusted_proxies=trusted_proxies,
+            websocket_compression=websocket_compression,
+            **kwargs,
+        )
+        self._inbox = Inbox(
+            at_once=self.limits.concurrent_handlers if async_handlers else 1,
+            limits=self.limits,
+            metrics=self.metrics,
+        )
+
+    @property
+    def metrics(self) -> Metrics:
+        """Counters of this server."""
+        return self.eio.metrics
+
+    def connection(self, sid: str, namespace: str | None = None) -> Connection | None:
+        """Return the connection of a client, None if it is gone. O(1).
+
+        Messages given to it are ordered with everything else that the client gets.
+        """
+        return self.manager.connection(sid, namespace or "/")
+
+    async def emit(
+        self,
+        event: str,
+        data: Any = None,
+        to: Any = None,
+        room: Any = None,
+        skip_sid: Any = None,
+        namespace: str | None = None,
+        callback: Callable[..., Any] | None = None,
+        ignore_queue: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
+        """Send an event, as `socketio.AsyncServer.emit` does.
+
+        Encodes once and starts no task, however many clients there are.
+
+        Raises:
+            EncodeError: the data cannot be sent (NaN, Infinity, an unknown type).
+        """
+        await self.manager.emit(
+            event,
+            data,
+            namespace or "/",
+            room=to or room,
+            skip_sid=skip_sid,
+            callback=callback,
+            ignore_queue=ignore_queue,
+        )
+
+    async def disconnect(
+        self,
+        sid: str,
+        namespace: str | None = None,
+        ignore_queue: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
+        """Disconnect a client from a namespace; it is told so and does not come back by itself.
+
+        Returns when its disconnect handler has run.
+        """
+        namespace = namespace or "/"
+        if ignore_queue:
+            here = self.manager.is_connected(sid, namespace)
+        else:
+            here = await self.manager.can_disconnect(sid, namespace)
+        member = self.manager.member(sid, namespace)
+        if not here or member is None or member.state != CONNECTED:
+            return
+        member.state = LEAVING
+        self._reply(member.peer, packets.DISCONNECT, namespace)
+        await self._leave(member, self.reason.SERVER_DISCONNECT)
+
+    async def shutdown(self, *, reason: str = "server shutting down", spread: float = 0.0) -> None:
+        """Close all clients so that they come back, to another server or to the next start.
+
+        They see their transport close (WebSocket code 1001, or the end of their poll) and no
+        Socket.IO DISCONNECT, after which a JavaScript client would stay away. Takes at most
+        `spread`, `Limits.close_seconds` and `Limits.drain_seconds`. Canceling it leaves clients
+        connected; they are cut off when the process ends.
+
+        Args:
+            reason: For disconnect handlers.
+            spread: Seconds over which clients are closed.
+        """
+        await self.eio.shutdown(reason=reason, spread=spread)
+        await self._inbox.close()
+
+    def get_environ(self, sid: str, namespace: str | None = None) -> Environ | None:
+        """Return the WSGI environment of a client, None if it is gone."""
+        member = self.manager.member(sid, namespace or "/")
+        return None if member is None else member.peer.environ
+
+    async def get_session(self, sid: str, namespace: str | None = None) -> Any:
+        """Return what was kept about a client, as a dict.
+
+        Raises:
+            SessionNotFoundError: it is gone.
+        """
+        namespace = namespace or "/"
+        peer = self._peer(sid, namespace)
+        if peer.session is None:
+            peer.session = {}
+        return peer.session.setdefault(namespace, {})
+
+    async def save_session(self, sid: str, session: Any, namespace: str | None = None) -> None:
+        """Keep something about a client.
+
+        Raises:
+            SessionNotFoundError: it is gone.
+        """
+        namespace = namespace or "/"
+        peer = self._peer(sid, namespace)
+        if peer.session is None:
+            peer.session = {}
+        peer.session[namespace] = session
+
+    def instrument(self, *_args: Any, **_kwargs: Any) -> Any:
+        """Refuse: python-socketio's admin interface reaches into its own engine.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        raise UnsupportedError("instrument")
+
+    def encode(
+        self, kind: int, namespace: str | None, data: Any = None, number: int | None = None
+    ) -> list[Message]:
+        """Return a packet as messages: one, or one and its attachments.
+
+        Raises:
+            EncodeError: the data cannot be sent.
+        """
+        encoded = self.packet_class(kind, data=data, namespace=namespace, id=number).encode()
+        if isinstance(encoded, list):
+            return [Message(part) for part in encoded]
+        return [Message(encoded)]
+
+    # The seam.
+
+    def _engineio_server_class(self) -> type[EngineServer]:
+        return EngineServer
+
+    def _packet_class(self, serializer: Any) -> Any:
+        known = {"default": packets.JSONPacket, "msgpack": packets.MsgpackPacket}
+        base = known.get(serializer) if isinstance(serializer, str) else None
+        if base is None:
+            return serializer
+        # A class of this server's own: python-socketio sets its JSON module on the class.
+        return type(base.__name__, (base,), {"limits": self.limits})
+
+    async def _send_packet(self, eio_sid: str, pkt: Any) -> None:
+        connection = self.eio.connection(eio_sid)
+        if connection is not None:
+            encoded = pkt.encode()
+            parts = encoded if isinstance(encoded, list) else [encoded]
+            send_all(connection, [Message(part) for part in parts])
+
+    def _peer(self, sid: str, namespace: str) -> Peer:
+        member = self.manager.member(sid, namespace)
+        if member is None:
+            raise SessionNotFoundError(sid)
+        return member.peer
+
+    def _reply(
+        self, peer: Peer, kind: int, namespace: str, data: Any = None, number: int | None = None
+    ) -> None:
+        send_all(peer.connection, self.encode(kind, namespace, data, number))
+
+    # What the engine tells.
+
+    def _handle_eio_connect(self, connection: Connection, environ: Environ) -> None:
+        if not self.manager_initialized:
+            self.manager_initialized = True
+            self.manager.initialize()
+        connection.context = Peer(connection, environ)
+
+    def _handle_eio_message(self, connection: Connection, data: str | bytes) -> None:
+        peer: Peer = connection.context
+        packet = peer.partial
+        if packet is not None:
+            if packet.add_attachment(data):
+                peer.partial = None
+                self._dispatch(peer, packet)
+            return
+        packet = self.packet_class(encoded_packet=data or "")
+        if packet.packet_type is None or not data:
+            raise PacketViolation("empty packet")
+        if packet.packet_type in {packets.BINARY_EVENT, packets.BINARY_ACK}:
+            self._member(peer, packet)
+            if packet.attachment_count:
+                peer.partial = packet
+                return
+        self._dispatch(peer, packet)
+
+    def _handle_eio_disconnect(self, connection: Connection, reason: str) -> None:
+        peer: Peer | None = connection.context
+        if peer is None:
+            return
+        peer.partial = None
+        peer.environ = None
+        for member in list(peer.members.values()):
+            if member.state == CONNECTED:
+                member.state = LEAVING
+                self._inbox.put(peer, self._leave, member, reason)
+        self._inbox.finish(peer)
+
+    def _dispatch(self, peer: Peer, packet: Any) -> None:
+        kind = packet.packet_type
+        data = packets.content_of(packet)
+        if kind == packets.CONNECT:
+            self._inbox.put(peer, self._connect, peer, packet.namespace or "/", data)
+            return
+        member = self._member(peer, packet)
+        if member.state == LEAVING:
+            # Sent before the client knew; Node drops it, too.
+            return
+        if kind in {packets.EVENT, packets.BINARY_EVENT}:
+            self._inbox.put(peer, self._run_event, member, packet.id, data)
+        elif kind == packets.DISCONNECT:
+            # At once, so that nothing more is taken in; its handler runs when it is its turn.
+            member.state = LEAVING
+            self._inbox.put(peer, self._leave, member, self.reason.CLIENT_DISCONNECT)
+        else:
+            self._inbox.run(peer, self._run_callback, member, packet.id, data)
+
+    def _member(self, peer: Peer, packet: Any) -> Member:
+        member = peer.members.get(packet.namespace or "/")
+        if member is None or member.state == CONNECTING:
+            raise PacketViolation("packet before CONNECT")
+        return member
+
+    # Jobs: each catches what handlers raise.
+
+    async def _connect(self, peer: Peer, namespace: str, auth: Any) -> None:
+        refusal = self._refusal(peer, namespace)
+        if refusal is not None:
+            self._refuse(peer, namespace, {"message": refusal})
+            return
+        member = Member(self.eio.generate_id(), namespace, peer)
+        self.manager.add(member)
+        if self.always_connect:
+            self._accept(member)
+        error = await self._ask(member, auth)
+        if error is not None:
+            await self._turn_away(member, error)
+        elif not peer.connection.open:
+            # It left while its handler was busy: the handler is owed the other half.
+            member.state = LEAVING
+            await self._leave(member, self.reason.TRANSPORT_CLOSE)
+        elif member.state == CONNECTING:
+            self._accept(member)
+        if peer.environ is not None:
+            peer.environ.release()
+
+    def _refusal(self, peer: Peer, namespace: str) -> str | None:
+        known = (
+            namespace in self.handlers
+            or namespace in self.namespace_handlers
+            or self.namespaces == "*"
+            or namespace in self.namespaces
+        )
+        if not known:
+            return "Invalid namespace"
+        if namespace in peer.members:
+            return "Already connected"
+        if len(peer.members) >= self.limits.namespaces:
+            return "Too many namespaces"
+        return None
+
+    async def _ask(self, member: Member, auth: Any) -> dict[str, Any] | None:
+        """Let the connect handler decide; returns why not, None for yes."""
+        args = (member.sid, member.peer.environ, auth)
+        try:
+            if await self._trigger_event("connect", member.namespace, *args) is not False:
+                return None
+        except SioConnectionRefusedError as refused:
+            reason: dict[str, Any] = refused.error_args
+            return reason
+        except ConnectionRefusedError as refused:
+            return SioConnectionRefusedError(*refused.args).error_args  # type: ignore[no-any-return]
+        except Exception:
+            self._log_failure("connect", member.sid)
+            return {"message": "Internal server error"}
+        return SioConnectionRefusedError().error_args  # type: ignore[no-any-return]
+
+    def _accept(self, member: Member) -> None:
+        member.state = CONNECTED
+        self.metrics.connects += 1
+        member.peer.connection.accepted()
+        self._reply(member.peer, packets.CONNECT, member.namespace, {"sid": member.sid})
+
+    async def _turn_away(self, member: Member, error: dict[str, Any]) -> None:
+        if member.state == CONNECTING:
+            self._refuse(member.peer, member.namespace, error)
+        elif member.state == CONNECTED:
+            self._reply(member.peer, packets.DISCONNECT, member.namespace, error)
+        await self.manager.disconnect(member.sid, member.namespace, ignore_queue=True)
+
+    def _refuse(self, peer: Peer, namespace: str, error: dict[str, Any]) -> None:
+        self.metrics.connects_refused += 1
+        try:
+            self._reply(peer, packets.CONNECT_ERROR, namespace, error)
+        except EncodeError:
+            self._log_failure("connect", peer.connection.id)
+            self._reply(peer, packets.CONNECT_ERROR, namespace, {"message": "Refused"})
+
+    async def _leave(self, member: Member, reason: str) -> None:
+        try:
+            await self._trigger_event("disconnect", member.namespace, member.sid, reason)
+        except Exception:
+            self._log_failure("disconnect", member.sid)
+        finally:
+            await self.manager.disconnect(member.sid, member.namespace, ignore_queue=True)
+
+    async def _run_event(self, member: Member, number: int | None, data: list[Any]) -> None:
+        event = str(data[0])
+        try:
+            result = await self._trigger_event(event, member.namespace, member.sid, *data[1:])
+            if result is self.not_handled or number is None:
+                return
+            answer = list(result) if isinstance(result, tuple) else [result]
+            answer = [] if result is None else answer
+            self._reply(member.peer, packets.ACK, member.namespace, answer, number)
+        except Exception:
+            self._log_failure(event, member.sid)
+
+    async def _run_callback(self, member: Member, number: int, data: list[Any]) -> None:
+        try:
+            await self.manager.trigger_callback(member.sid, number, data)
+        except Exception:
+            self._log_failure("acknowledgement", member.sid)
+
+    async def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
+        optional = _OPTIONAL.get(event, 0)
+        handler, arguments = self._get_event_handler(event, namespace, args)
+        if handler is not None:
+            return await call(handler, arguments, optional)
+        handler, arguments = self._get_namespace_handler(namespace, args)
+        if handler is None:
+            return self.not_handled
+        own = type(handler).trigger_event is not socketio.AsyncNamespace.trigger_event
+        if own:
+            return await handler.trigger_event(event, *arguments)
+        method = getattr(handler, f"on_{event}", None)
+        if method is None:
+            return self.not_handled
+        return await call(method, arguments, optional)
+
+    def _log_failure(self, event: str, sid: str) -> None:
+        self.metrics.handler_errors += 1
+        self.logger.exception("handler of event %r of client %s failed", event, sid)
