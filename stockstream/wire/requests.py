@@ -55,6 +55,8 @@ def decode_request(kind: type[R], payload: object) -> R:
         return msgspec.convert(payload, kind)
     except msgspec.ValidationError as error:
         # "Expected `array`, got `int` - at `$.events`": the path names the field.
-        raise InvalidPayloadError(str(error).replace("$.", "").replace("$", "payload")) from None
+        problem, _, path = str(error).partition(" - at `$")
+        field = path.strip(".`") or "payload"
+        raise InvalidPayloadError(f"{field}: {problem[:1].lower()}{problem[1:]}") from None
     except RecursionError:
         raise InvalidPayloadError("the payload is nested too deeply") from None
