@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,8 +59,8 @@ def test_the_rate_is_kept_and_the_last_item_is_never_lost(rate: float, gaps: lis
             sent.append((now, item))
     if pace.due is not None:
         sent.append((pace.due, pace.take(pace.due)))
-    items = [item for _, item in sent]
+    items = [item for _, item in sent if item is not None]
     assert items[-1] == len(gaps) - 1
-    assert items == sorted(set(filter(lambda item: item is not None, items)))
-    for (earlier, _), (later, _) in zip(sent, sent[1:], strict=False):
+    assert items == sorted(set(items))
+    for (earlier, _), (later, _) in pairwise(sent):
         assert later - earlier >= 1 / rate - 1e-9

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,7 +115,7 @@ def test_emitted_updates_are_numbered_without_gaps_and_each_has_a_new_price(
         )
     ]
     assert [update.seq for update in updates] == list(range(1, len(updates) + 1))
-    for earlier, later in zip(updates, updates[1:], strict=False):
+    for earlier, later in pairwise(updates):
         assert earlier.price != later.price
         assert earlier.timestamp <= later.timestamp
 

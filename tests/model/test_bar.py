@@ -31,5 +31,5 @@ def test_small_bars_lie_within_large_ones(moment: int, one: Timeframe, other: Ti
 
 
 def test_the_error_of_an_unknown_timeframe_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownTimeframeError, match="'2m' is not a timeframe: 1m, 5m, .* 1w"):
+    with pytest.raises(UnknownTimeframeError, match=r"'2m' is not a timeframe: 1m, 5m, .* 1w"):
         parse_timeframe("2m")

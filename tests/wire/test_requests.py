@@ -1,3 +1,4 @@
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -63,7 +64,5 @@ json = st.recursive(
 @given(json | st.fixed_dictionaries({"events": json, "since": json, "maxRate": json}))
 def test_any_payload_is_understood_or_refused(payload: Any) -> None:
     for kind in (SubscribeRequest, UnsubscribeRequest, StockDataRequest):
-        try:
-            decode_request(kind, payload)
-        except InvalidPayloadError as error:
-            assert str(error)
+        with suppress(InvalidPayloadError):
+            assert isinstance(decode_request(kind, payload), kind)
