@@ -39,6 +39,8 @@ def main() -> None:
 
 def _symbols(texts: list[str]) -> list[Symbol]:
     names = [name for text in texts for name in text.split(",") if name]
+    if not names:
+        raise typer.BadParameter("name at least one symbol, such as AAPL")
     try:
         return list(dict.fromkeys(parse_symbol(name) for name in names))
     except InvalidSymbolError as error:
@@ -143,7 +145,8 @@ def watch(
 ) -> None:
     """Watch prices live in the terminal.
 
-    Moves are coloured; a lost connection is made anew by itself. Where the output is not a
-    terminal, each update is a line.
+    Moves are coloured; a lost connection is made anew by itself.
+
+    Where the output is not a terminal, each update is a line.
     """
     asyncio.run(watch_quotes(url, _symbols(symbols)))

@@ -1,0 +1,1 @@
+"""What ``stockstream watch`` shows in a terminal."""

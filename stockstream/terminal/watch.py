@@ -1,0 +1,59 @@
+"""``stockstream watch``: connection and view put together, until somebody has seen enough."""
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import Coroutine, Sequence
+from random import Random
+from typing import Final
+
+from rich.console import Console
+
+from stockstream.client.live_quotes import LiveQuotes
+from stockstream.model import Symbol
+from stockstream.terminal.board import Board
+from stockstream.terminal.lines import Lines
+from stockstream.terminal.screen import Screen
+
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+async def watch(url: str, symbols: Sequence[Symbol]) -> None:
+    """Show the symbols' prices until SIGINT, SIGTERM, SIGHUP or the end of who reads the output.
+
+    On a terminal that is a table, else lines. The terminal is left as it was found.
+
+    Args:
+        url: of the server.
+        symbols: in canonical form, each once.
+    """
+    # Libraries' complaints would be written across the table; what matters is on it.
+    logging.getLogger().addHandler(logging.NullHandler())
+    enough = asyncio.Event()
+    for number in _ENDING:
+        asyncio.get_running_loop().add_signal_handler(number, enough.set)
+    with _view(url, symbols) as view:
+        quotes = LiveQuotes(url, symbols, view.apply, random=Random())
+        await _until_first_ends(quotes.run(), view.run(), enough.wait())
+
+
+def _view(url: str, symbols: Sequence[Symbol]) -> Screen | Lines:
+    console = Console()
+    if console.is_terminal and not console.is_dumb_terminal:
+        return Screen(Board(symbols, time.monotonic), url, console, time.monotonic)
+    return Lines(url, sys.stdout, sys.stderr)
+
+
+async def _until_first_ends(*parts: Coroutine[None, None, object]) -> None:
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
