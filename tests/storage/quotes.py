@@ -20,7 +20,8 @@ def update(
     """The ``seq``-th update of a symbol; a second after the one before unless told otherwise."""
     return StockUpdate(
         symbol=symbol,
-        price=100 + seq / 10,
+        # Up and down: as text, updates are in another order than by number.
+        price=100 + seq * 37 % 101,
         change=seq / 10,
         change_percent=seq / 10,
         volume=1_000.0 * seq,

@@ -87,7 +87,6 @@ async def test_history_keeps_the_last_thousand(store: QuoteStore) -> None:
 
 @pytest.mark.parametrize("batch", [1, 7, 2_000])
 async def test_updates_of_one_millisecond_keep_their_order(store: QuoteStore, batch: int) -> None:
-    # As text, 9 comes after 10 and 1,000.
     burst = [update(seq, timestamp=START_MS) for seq in range(1, 1_025)]
     early, late = burst[:980], burst[980:]
     await store.append(early)
@@ -190,6 +189,21 @@ async def test_an_epoch_that_starts_at_an_earlier_time_replaces_what_came_later(
         ("e1", 1),
     ]
     assert await store.get(AAPL) == again[-1]
+
+
+async def test_appending_again_what_an_epoch_before_said_changes_nothing(store: QuoteStore) -> None:
+    later = update(1, epoch="e2", timestamp=START_MS + 60_000)
+    await store.append([*updates(1, 3), later])
+
+    await store.append(updates(2, 3))
+
+    assert await store.get(AAPL) == later
+    assert [(u.epoch, u.seq) for u in await store.newest(AAPL, 9)] == [
+        ("e2", 1),
+        ("e1", 3),
+        ("e1", 2),
+        ("e1", 1),
+    ]
 
 
 async def test_a_value_expires_but_its_history_stays(under_test: StoreUnderTest) -> None:

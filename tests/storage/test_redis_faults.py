@@ -179,6 +179,7 @@ async def test_callers_that_give_up_leave_their_connections_to_others(
             for caller in callers:
                 caller.cancel()
             await asyncio.wait(callers)
+            assert all(caller.cancelled() for caller in callers)
         finally:
             server.resume()
 

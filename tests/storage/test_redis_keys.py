@@ -46,7 +46,7 @@ async def test_the_documented_keys_hold_the_documented_json(
     members: Any = await redis.zrange(HISTORY, 0, -1, withscores=True)
     assert await value_in(redis) == {
         "symbol": "AAPL",
-        "price": 100.2,
+        "price": 174.0,
         "change": 0.2,
         "changePercent": 0.2,
         "volume": 2_000.0,
