@@ -30,8 +30,8 @@ def open_redis(url: str, *, timeout: float = 1.0, max_connections: int = 16) -> 
         url,
         max_connections=max_connections,
         timeout=timeout,
-        # With a timeout the client writes inside asyncio.wait_for, which in Python 3.11 may swallow
-        # a cancellation; what was to end would go on.
+        # With a timeout the client writes inside asyncio.wait_for, which in Python 3.11 may miss a
+        # cancellation: measured, a caller then only ends when the timeout does.
         socket_timeout=None,
         socket_connect_timeout=timeout,
         # Once and at once, for a connection that died while it was idle. A timeout is not tried

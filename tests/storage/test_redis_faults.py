@@ -167,15 +167,18 @@ async def test_more_callers_than_connections_share_them(server: RedisServer) -> 
         assert len(await store._client.client_list()) <= 2
 
 
+@pytest.mark.parametrize("turns", range(1, 8))
 async def test_callers_that_give_up_leave_their_connections_to_others(
-    server: RedisServer,
+    server: RedisServer, turns: int
 ) -> None:
-    async with open_store(server.url, max_connections=2) as store:
+    # A timeout that no test lives to see: the callers themselves give up.
+    async with open_store(server.url, timeout=600, max_connections=2) as store:
         await store.append([update(1)])
         server.pause()
         try:
             callers = [asyncio.create_task(store.get(AAPL)) for _ in range(20)]
-            await asyncio.sleep(0)
+            for _ in range(turns):
+                await asyncio.sleep(0)
             for caller in callers:
                 caller.cancel()
             await asyncio.wait(callers)
