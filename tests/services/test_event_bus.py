@@ -187,6 +187,20 @@ async def test_full_batch_is_delivered_at_once(bus: EventBus) -> None:
     assert got == [[0, 1, 2], [3, 4, 5]]
 
 
+async def test_batch_that_fills_in_time_leaves_no_timer_behind(
+    bus: EventBus, clock: ManualClock
+) -> None:
+    subscription = bus.subscribe_batches(
+        [NUMBERS], lambda _: None, batch_size=2, batch_timeout=3_600
+    )
+    bus.publish(NUMBERS, 1, source="test")
+    await clock.wait_for_sleepers(1)
+    bus.publish(NUMBERS, 2, source="test")
+    await settled(subscription)
+
+    await until(lambda: clock.sleepers == 0)
+
+
 async def test_batch_that_does_not_fill_is_delivered_when_its_time_is_over(
     bus: EventBus, clock: ManualClock
 ) -> None:

@@ -155,6 +155,25 @@ async def test_dead_letters_are_bounded_and_their_count_is_not(bus: EventBus) ->
     assert [letter.event.data for letter in subscription.dead_letters] == list(range(400, 500))
 
 
+async def test_call_that_fails_after_its_subscription_was_closed_is_not_repeated(
+    bus: EventBus, clock: ManualClock
+) -> None:
+    calls: list[int] = []
+
+    def close_and_fail(event: Event[int]) -> None:
+        calls.append(event.data)
+        subscription.close()
+        raise BrokenError
+
+    subscription = bus.subscribe([NUMBERS], close_and_fail, backoff=WAITS)
+    bus.publish(NUMBERS, 1, source="test")
+    await clock.advance(60)
+
+    assert calls == [1]
+    assert subscription.task.done()
+    assert subscription.counts == DeliveryCounts(accepted=1, dead=1)
+
+
 async def test_filter_that_fails_makes_a_dead_letter_and_spares_the_publisher(
     bus: EventBus,
 ) -> None:
