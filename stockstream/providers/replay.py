@@ -144,18 +144,21 @@ class ReplayProvider:
 
     async def _fill(self) -> bool:
         """Hold at least one tick; return whether there is one."""
-        while not self._held and not self._recording.ended:
-            await self._wait_if_useless()
-            # Asked for again after a cancellation, the same read is waited for: nothing is lost.
+        while not self._held:
+            # After a cancellation the same read is waited for: nothing is lost. Until it is done,
+            # the recording is the reading thread's.
             if self._reading is None:
+                if self._recording.ended:
+                    return False
+                await self._wait_if_useless()
                 read = asyncio.to_thread(self._recording.read, _BLOCK)
                 self._reading = asyncio.create_task(read)
             await asyncio.wait({self._reading})
             done, self._reading = self._reading, None
             self._held.extend(done.result())
-        if self._held and self._origin is None:
+        if self._origin is None:
             self._origin = self._held[0].timestamp
-        return bool(self._held)
+        return True
 
     async def _wait_if_useless(self) -> None:
         """Wait for another demand if a whole round, as fast as it is taken, gave nobody anything.

@@ -281,6 +281,23 @@ async def test_cancelled_and_closed_streams_lose_nothing(replay: Replay) -> None
     assert times(quotes) == sorted(times(quotes), key=lambda time: time or 0)
 
 
+@pytest.mark.parametrize("loop", [False, True])
+async def test_read_of_the_last_block_outlives_its_cancelled_pull(
+    replay: Replay, *, loop: bool
+) -> None:
+    provider = replay(*ticks(1, 2, 3), speed=0, loop=loop)
+    await provider.watch([A])
+    stream = provider.stream()
+    pull = asyncio.ensure_future(anext(stream))
+    while provider._reading is None:
+        await asyncio.sleep(0)
+    pull.cancel()
+    await asyncio.wait({pull, provider._reading})
+    await stream.aclose()
+    async with aclosing(provider.stream()) as stream:
+        assert times(await anext(stream)) == [1, 2, 3]
+
+
 async def test_ended_recording_stays_ended(replay: Replay) -> None:
     provider = replay(*ticks(1), speed=0)
     await provider.watch([A])
