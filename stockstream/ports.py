@@ -186,8 +186,8 @@ class QuoteHistory(Protocol):
     async def since(self, symbol: Symbol, position: Position) -> Sequence[StockUpdate] | None:
         """Return every update after ``position``, in order of ``seq``; empty where there is none.
 
-        Returns None where that can't be said without a gap: another epoch, or updates that are no
-        longer held.
+        Returns None where that can't be said without a gap: another epoch, updates that are no
+        longer held, or a position ahead of what is held.
 
         Raises:
             StoreUnavailableError: the store can't be reached.
@@ -201,7 +201,9 @@ class QuoteStore(QuoteCache, QuoteHistory, Protocol):
     async def append(self, updates: Sequence[StockUpdate]) -> None:
         """Make each update its symbol's current value and its history's newest.
 
-        Updates of one symbol come in order of ``seq``; value and history of a symbol change in one
+        Updates of one symbol come in order of ``seq``, and their times do not go back within an
+        epoch; an epoch that begins at an earlier time (a recording played again) replaces what
+        others hold from that time on. Value and history of a symbol change in one
         atomic step. Appending an update twice changes nothing the second time, so a caller that
         does not know whether it happened may try again.
 
