@@ -1,9 +1,11 @@
 """The JavaScript clients and the usual server of the acceptance tests."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from stockstream.providers.tick_file import HEADER
 from tests.acceptance.crowd import WAYS, Crowd, Way, running_crowd
 from tests.support.processes import Server, running_server
 
@@ -42,4 +44,18 @@ async def lazy_server() -> AsyncIterator[Server]:
     """A server with a market in which every third quote brings a new price."""
     lazy = {**BUSY, "STOCKSTREAM_SIMULATED_CHANGE_PROBABILITY": "0.34"}
     async with running_server(env=lazy) as running:
+        yield running
+
+
+@pytest.fixture
+async def burst_server(tmp_path: Path) -> AsyncIterator[Server]:
+    """A server that plays 200 prices of EURUSD within two seconds, the last of them 1.5, and ends.
+
+    The first price stands for a second, so that clients can subscribe before the burst.
+    """
+    recording = tmp_path / "burst.csv"
+    burst = [f"{1_400_000_001_000 + 10 * n},EURUSD,{1.2 + n / 1e4:.4f},,," for n in range(200)]
+    first, last = "1400000000000,EURUSD,1.1,,,", "1400000003010,EURUSD,1.5,,,"
+    recording.write_text("\n".join([HEADER, first, *burst, last]) + "\n")
+    async with running_server("--provider", "replay", "--replay-file", str(recording)) as running:
         yield running

@@ -33,7 +33,7 @@ const payloads = {
   bigText: big,
   emptyList: [],
   list: ["stock_update_AAPL"],
-  hugeList: new Array(100000).fill("stock_update_AAPL"),
+  hugeList: new Array(45000).fill("stock_update_AAPL"),
   deepList,
   emptyObject: {},
   deepObject,
