@@ -135,6 +135,20 @@ async def test_quiet_interval_after_a_busy_one_is_zero(bus: EventBus, clock: Man
         assert (quiet.latency_p50, quiet.latency_p99) == (0, 0)
 
 
+async def test_what_was_counted_before_the_start_is_not_of_the_first_interval(
+    bus: EventBus, clock: ManualClock
+) -> None:
+    door = Door()
+    monitor = monitor_of(bus, clock, door)
+    door.messages_out, door.errors = 1_000, 1_000
+    await clock.advance(1_000)
+    async with monitor:
+        door.messages_out += 10
+        await clock.advance(10)
+
+        assert (current(monitor).message_rate, current(monitor).error_rate) == (1, 0)
+
+
 async def test_doors_are_summed(bus: EventBus, clock: ManualClock) -> None:
     first, second = Door(clients=2), Door(clients=5)
     async with monitor_of(bus, clock, first, second) as monitor:
