@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import gzip
-import io
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -13,14 +12,12 @@ from typing import Self
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 from structlog.testing import capture_logs
 
 from stockstream.errors import ConfigError, PermanentProviderError
 from stockstream.model import Quote, Symbol
 from stockstream.providers.recording import Recording
 from stockstream.providers.replay import ReplayProvider
-from stockstream.providers.replay_progress import ReplayProgress
 from stockstream.providers.tick_file import HEADER
 from tests.providers.contract import FeedContract, ProviderContract, Subject
 from tests.support.clock import ManualClock
@@ -405,29 +402,3 @@ async def test_file_that_vanishes_between_rounds_is_a_permanent_failure(
 def test_wrong_speed_is_refused(clock: ManualClock, speed: float) -> None:
     with pytest.raises(ConfigError, match="REPLAY_SPEED"):
         ReplayProvider(clock, SLICE, speed=speed)
-
-
-async def test_progress_is_logged_now_and_then_where_there_is_no_terminal(
-    clock: ManualClock,
-) -> None:
-    progress = ReplayProgress(clock, "ticks.csv", Console(file=io.StringIO()))
-    with capture_logs() as logs:
-        for second in range(100):
-            progress.show(progress=second / 100, ticks=second, time_ms=second * 1000, rounds=0)
-            await clock.advance(1)
-        progress.stop()
-    assert [log["percent"] for log in logs] == [0, 30, 60, 90]
-    assert logs[1]["time"] == "1970-01-01 00:00:30"
-
-
-async def test_progress_is_one_line_on_a_terminal_and_leaves_it_clean(clock: ManualClock) -> None:
-    screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=100, legacy_windows=False)
-    progress = ReplayProgress(clock, "ticks.csv", console)
-    progress.show(progress=0.25, ticks=1234, time_ms=0, rounds=2)
-    assert "25%" in screen.getvalue()
-    assert "1,234 ticks · round 3" in screen.getvalue()
-    progress.stop()
-    # The cursor is shown again and the line is erased.
-    assert screen.getvalue().rindex("\x1b[?25h") > screen.getvalue().rindex("\x1b[?25l")
-    assert screen.getvalue().endswith("\x1b[2K")

@@ -60,12 +60,15 @@ async def test_quotes_are_the_same_in_each_release() -> None:
     assert (quote.open, quote.previous_close) == (822.02, 822.02)
 
 
-async def test_wall_clock_set_back_gives_the_quotes_of_that_time(clock: ManualClock) -> None:
+async def test_wall_clock_set_back_gives_the_quotes_of_that_time() -> None:
+    # Early in a day, so that its extremes are other ones later.
+    clock = ManualClock(Timeframe.D1.floor(ManualClock().time_ms()) + 60_000)
     provider = SimulatedProvider(clock)
     before = await quote_of(provider)
-    await clock.advance(500)
-    assert await quote_of(provider) != before
-    clock.jump(-500)
+    await clock.advance(5000)
+    later = await quote_of(provider)
+    assert (later.day_low, later.day_high) != (before.day_low, before.day_high)
+    clock.jump(-5000)
     assert await quote_of(provider) == before
 
 
