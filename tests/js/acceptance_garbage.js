@@ -94,22 +94,28 @@ function describe(message) {
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
+// Resolves with the acknowledgement, or with why there is none.
 function ask(socket, message) {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(null), PATIENCE);
-    socket.emit(...message, (answer) => {
+    const end = (answer) => {
       clearTimeout(timer);
+      socket.off("disconnect", lost);
       resolve(answer);
-    });
+    };
+    const lost = () => end("disconnected");
+    const timer = setTimeout(() => end("no answer"), PATIENCE);
+    socket.on("disconnect", lost);
+    socket.emit(...message, end);
   });
 }
 
-// Resolves with [what was sent, the answer] of each; the answer is null where none came.
+// Resolves with [what was sent, the answer] of each, up to the first that has no answer.
 async function sendGarbage(socket) {
   const answers = [];
   for (const message of messages) {
-    if (!socket.connected) return [...answers, [`disconnected before ${describe(message)}`, null]];
-    answers.push([describe(message), await ask(socket, message)]);
+    const answer = await ask(socket, message);
+    answers.push([describe(message), answer]);
+    if (typeof answer === "string") break;
   }
   return answers;
 }
