@@ -316,6 +316,9 @@ def _server_settings(settings: Settings) -> ServerSettings:
             inbound_messages_per_second=settings.max_messages_per_second,
             unread_bytes=settings.max_unread_bytes,
             slow_consumer_seconds=settings.slow_consumer_timeout,
+            # As deep as Python decodes with ease: a payload of the wrong shape gets an error that
+            # says so, and only what is deeper still costs the client its connection.
+            nesting=600,
         ),
     )
 

@@ -5,7 +5,7 @@ tests runs against both. Cancelling any coroutine of a port is safe: it either h
 or not at all, unless its docstring says otherwise.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -87,12 +87,12 @@ class QuoteFeed(Protocol):
         """Replace the set of symbols that are wanted; may be called before and while streaming."""
         ...
 
-    def stream(self) -> AsyncIterator[Sequence[Quote]]:
+    def stream(self) -> AsyncGenerator[Sequence[Quote], None]:
         """Connect, and yield quotes of the watched symbols in the order of their receipt.
 
         Pulling is what drives it: while the caller does not pull, a feed holds a bounded number of
         quotes. Ends when nothing will ever come again (a recording's end). Closing the iterator
-        disconnects. After an error it may be called again, and then goes on with the same symbols.
+        disconnects; there is at most one at a time. After an error it may be called again, and then goes on with the same symbols.
 
         Raises:
             TemporaryProviderError: the connection was lost or refused for now.

@@ -75,17 +75,18 @@ def describe_streaming(page: Exposition, streaming: StreamingService) -> None:
 
 def describe_bus(page: Exposition, bus: EventBus) -> None:
     """Show the event bus."""
+    page.gauge(
+        "bus_pending",
+        "Events that wait for their subscribers.",
+        lambda: sum(subscription.pending for subscription in bus.subscriptions),
+    )
     page.counter("bus_events_published", "Events published.", lambda: bus.published)
     page.counter(
         "bus_events",
         "What became of events, once for each subscriber.",
         lambda: {
-            "delivered": bus.counts.delivered,
-            "retried": bus.counts.retried,
-            "dead": bus.counts.dead,
-            "expired": bus.counts.expired,
-            "dropped": bus.counts.dropped,
-            "abandoned": bus.counts.abandoned,
+            name: getattr(bus.counts, name)
+            for name in ("delivered", "retried", "dead", "expired", "dropped", "abandoned")
         },
         label="outcome",
     )

@@ -114,10 +114,18 @@ class Requests:
         """
         request = decode_request(StockDataRequest, payload)
         symbol = parse_symbol(request.symbol)
+        try:
+            return await self._stock_data(client, symbol, request)
+        except PermanentProviderError as error:
+            raise InvalidSymbolError(f"there are no prices of {symbol}", symbol=symbol) from error
+        except RefusedError as error:
+            error.symbol = error.symbol or symbol
+            raise
+
+    async def _stock_data(self, client: Client, symbol: Symbol, request: StockDataRequest) -> Any:
         timeframe = parse_timeframe(request.timeframe)
         if client.requests >= MAX_REQUESTS:
-            message = f"at most {MAX_REQUESTS} requests at once"
-            raise RateLimitedError(message, symbol=symbol)
+            raise RateLimitedError(f"at most {MAX_REQUESTS} requests at once")
         client.requests += 1
         # From now on the symbol is wanted: its first price is on the way while bars are read.
         self._streaming.acquire(symbol)
@@ -133,15 +141,10 @@ class Requests:
             reply = StockData(symbol=symbol, timeframe=timeframe, data=body, timestamp=now)
             answered = client.send(names.STOCK_DATA, reply)
             self.subscribe(client, {"events": [names.stock_update(symbol)]})
-        except PermanentProviderError as error:
-            raise InvalidSymbolError(f"there are no prices of {symbol}", symbol=symbol) from error
-        except RefusedError as error:
-            error.symbol = error.symbol or symbol
-            raise
+            return answered
         finally:
             client.requests -= 1
             self._streaming.release(symbol)
-        return answered
 
     def forget(self, client: Client) -> None:
         """End everything that a client was subscribed to: it is gone."""

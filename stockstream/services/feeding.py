@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from contextlib import aclosing
 from random import Random
 from typing import Final
 
@@ -82,10 +83,11 @@ class FeedLoop:
     async def _keep_streaming(self) -> None:
         while True:
             try:
-                async for quotes in self._feed.stream():
-                    self._set_connected(connected=True)
-                    self._failures = 0
-                    self._on_quotes(quotes)
+                async with aclosing(self._feed.stream()) as stream:
+                    async for quotes in stream:
+                        self._set_connected(connected=True)
+                        self._failures = 0
+                        self._on_quotes(quotes)
             except PermanentProviderError as error:
                 log.error("feed_refused", error=str(error))  # noqa: TRY400 - its sentence says it all
                 break
