@@ -166,6 +166,7 @@ class Node:
         measurements.describe_gateway(page, self.gateway)
         measurements.describe_streaming(page, self.streaming)
         measurements.describe_bus(page, self.bus)
+        measurements.describe_bars(page, self.bars.history)
         measurements.describe_writer(page, self.writer)
         measurements.describe_engine(page, list(self.servers.values()))
         measurements.describe_monitor(page, self.monitor)

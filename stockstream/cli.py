@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stockstream.app import serve as run_server
 from stockstream.config import Settings, load_settings
 from stockstream.errors import ConfigError, InvalidSymbolError
 from stockstream.log import configure_logging
@@ -107,6 +106,9 @@ def serve(
     flags = dict(locals())
     settings = _settings(flags, flags.pop("config"))
     configure_logging(settings.log_level, settings.log_format)
+    # Only here: the other commands start in half the time without the server's libraries.
+    from stockstream.app import serve as run_server  # noqa: PLC0415
+
     try:
         uvloop.run(run_server(settings))
     except ConfigError as error:

@@ -92,7 +92,8 @@ class QuoteFeed(Protocol):
 
         Pulling is what drives it: while the caller does not pull, a feed holds a bounded number of
         quotes. Ends when nothing will ever come again (a recording's end). Closing the iterator
-        disconnects; there is at most one at a time. After an error it may be called again, and then goes on with the same symbols.
+        disconnects; there is at most one at a time. After an error it may be called again, and
+        then goes on with the same symbols.
 
         Raises:
             TemporaryProviderError: the connection was lost or refused for now.

@@ -7,6 +7,7 @@ from stockstream.core.circuit_breaker import CircuitState
 from stockstream.engine import AsyncServer
 from stockstream.gateway.exposition import Exposition
 from stockstream.gateway.sockets import SocketGateway
+from stockstream.services.bar_history import BarHistory
 from stockstream.services.event_bus import EventBus
 from stockstream.services.monitoring import PerformanceMonitor
 from stockstream.services.streaming import StreamingService
@@ -88,6 +89,16 @@ def describe_bus(page: Exposition, bus: EventBus) -> None:
             name: getattr(bus.counts, name)
             for name in ("delivered", "retried", "dead", "expired", "dropped", "abandoned")
         },
+        label="outcome",
+    )
+
+
+def describe_bars(page: Exposition, history: BarHistory) -> None:
+    """Show the requests for the provider's history."""
+    page.counter(
+        "bar_requests",
+        "Requests for history: sent to the provider, failed, and not sent because too many wait.",
+        lambda: {"sent": history.asked, "failed": history.failed, "shed": history.shed},
         label="outcome",
     )
 

@@ -1,7 +1,8 @@
 """Streams bars to those who watch them: the one that forms, a few times a second, and its end."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from stockstream.errors import RefusedError
@@ -33,8 +34,10 @@ class BarUpdates:
         self._clock = clock
         self._send = send
         self._wanted: Counter[_Series] = Counter()
-        #: The forming bar of each series as it was sent last.
-        self._sent: dict[_Series, Bar] = {}
+        #: The forming bar of each series as it was sent last, and the quotes that it was made of.
+        self._sent: dict[_Series, tuple[int, Bar]] = {}
+        #: Series that are being looked at: a provider's history may take its time.
+        self._looks: dict[_Series, asyncio.Task[None]] = {}
 
     def acquire(self, symbol: Symbol, timeframe: Timeframe) -> None:
         """Want a series; pairs with one :meth:`release`."""
@@ -52,10 +55,21 @@ class BarUpdates:
 
     async def run(self) -> None:
         """Look and send until cancelled."""
-        while True:
-            for series in list(self._wanted):
-                await self._look(series)
-            await self._clock.sleep(_INTERVAL)
+        try:
+            while True:
+                for series in self._wanted:
+                    if series not in self._looks and self._is_new(series):
+                        self._looks[series] = asyncio.create_task(self._look(series))
+                await self._clock.sleep(_INTERVAL)
+        finally:
+            looks = list(self._looks.values())
+            for look in looks:
+                look.cancel()
+            await asyncio.gather(*looks, return_exceptions=True)
+
+    def _is_new(self, series: _Series) -> bool:
+        sent = self._sent.get(series)
+        return sent is None or sent[0] != self._bars.revision(series[0])
 
     async def _look(self, series: _Series) -> None:
         symbol, timeframe = series
@@ -64,15 +78,21 @@ class BarUpdates:
         except RefusedError:
             # No bars now; the next look may find some, and a wrong symbol hears of it elsewhere.
             return
+        finally:
+            del self._looks[series]
         # It may have been given up while the provider was asked.
-        if not bars or series not in self._wanted or bars[-1] == self._sent.get(series):
-            return
-        before = self._sent.get(series)
-        for bar in bars[:-1]:
-            if before is not None and bar.timestamp >= before.timestamp:
-                self._emit(series, bar, closed=True)
-        self._sent[series] = bars[-1]
-        self._emit(series, bars[-1], closed=False)
+        if bars and series in self._wanted:
+            self._send_new(series, bars)
+
+    def _send_new(self, series: _Series, bars: Sequence[Bar]) -> None:
+        _, before = self._sent.get(series, (0, None))
+        self._sent[series] = (self._bars.revision(series[0]), bars[-1])
+        if before is not None:
+            for bar in bars[:-1]:
+                if bar.timestamp >= before.timestamp:
+                    self._emit(series, bar, closed=True)
+        if bars[-1] != before:
+            self._emit(series, bars[-1], closed=False)
 
     def _emit(self, series: _Series, bar: Bar, *, closed: bool) -> None:
         symbol, timeframe = series

@@ -81,6 +81,11 @@ class BarService:
             minutes = self._begin(symbol)
         minutes.add(price, timestamp, volume, size)
 
+    def revision(self, symbol: Symbol) -> int:
+        """Return a number that changes with every quote of ``symbol``."""
+        minutes = self._minutes_of(symbol)
+        return minutes.revision if minutes is not None else 0
+
     def forget(self, symbol: Symbol) -> None:
         """Note that the stream of ``symbol`` stopped; its bars are kept while memory lasts."""
         minutes = self._streaming.pop(symbol, None)

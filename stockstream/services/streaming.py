@@ -327,7 +327,9 @@ class StreamingService:
         live.failure = None
         state = live.state
         if state.timestamp is not None:
-            self._bars.on_quote(state.symbol, quote.price, state.timestamp, state.volume)
+            self._bars.on_quote(
+                state.symbol, quote.price, state.timestamp, state.volume, quote.size or 0.0
+            )
 
     def _emit(self, updates: Sequence[StockUpdate], received: float) -> None:
         self._sink.publish(updates, received)
