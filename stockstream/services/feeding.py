@@ -93,6 +93,10 @@ class FeedLoop:
                 break
             except TemporaryProviderError as error:
                 await self._back_off(error)
+            except Exception as error:
+                # The border of the task: a fault in a feed must not end the node.
+                log.exception("feed_crashed")
+                await self._back_off(TemporaryProviderError("feed", repr(error)))
             else:
                 log.info("feed_ended")
                 break

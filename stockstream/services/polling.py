@@ -13,7 +13,7 @@ from stockstream.core.circuit_breaker import CircuitBreaker, CircuitState
 from stockstream.core.poll_schedule import PollSchedule
 from stockstream.errors import PermanentProviderError, ProviderError, TemporaryProviderError
 from stockstream.model import Quote, Symbol
-from stockstream.ports import Clock, QuotePoller
+from stockstream.ports import Clock, QuoteBatch, QuotePoller
 
 log = structlog.get_logger(__name__)
 
@@ -127,6 +127,8 @@ class PollingLoop:
         try:
             async with asyncio.timeout(self._timeout):
                 batch = await self._poller.fetch_quotes(symbols)
+            self._breaker.succeeded()
+            unknown = self._answered(batch)
         except ProviderError as error:
             self._failed(symbols, error)
             delay = _UNKNOWN_SYMBOL_DELAY if isinstance(error, PermanentProviderError) else 0.0
@@ -141,18 +143,23 @@ class PollingLoop:
             log.exception("provider_crashed", symbols=len(symbols))
             self._failed(symbols, TemporaryProviderError("poll", repr(error)))
         else:
-            self._breaker.succeeded()
-            self._on_quotes(batch.quotes)
-            self._report(batch.errors.items())
-            unknown = [s for s, e in batch.errors.items() if isinstance(e, PermanentProviderError)]
             self._schedule.done(unknown, self._clock.monotonic(), delay=_UNKNOWN_SYMBOL_DELAY)
             symbols = [symbol for symbol in symbols if symbol not in unknown]
         self._schedule.done(symbols, self._clock.monotonic(), delay=delay)
 
+    def _answered(self, batch: QuoteBatch) -> list[Symbol]:
+        """Hand an answer on; return the symbols that the provider does not know."""
+        self._on_quotes(batch.quotes)
+        self._report(batch.errors.items())
+        return [s for s, e in batch.errors.items() if isinstance(e, PermanentProviderError)]
+
     def _failed(self, symbols: Sequence[Symbol], error: ProviderError) -> None:
         self.failures += 1
+        now = self._clock.monotonic()
         retry_after = error.retry_after if isinstance(error, TemporaryProviderError) else None
-        self._breaker.failed(self._clock.monotonic(), retry_after=retry_after)
+        self._breaker.failed(now, retry_after=retry_after)
+        # Beside the breaker, which another answer may close before the pause is over.
+        self._free_at = max(self._free_at, now + (retry_after or 0.0))
         self._report((symbol, error) for symbol in symbols)
 
     def _report(self, errors: Iterable[tuple[Symbol, ProviderError]]) -> None:
