@@ -11,7 +11,7 @@ from stockstream.wire.packets import WireForm, encode_event
 class Client:
     """One connected Socket.IO client."""
 
-    __slots__ = ("connected_at", "connection", "form", "id", "requests")
+    __slots__ = ("connected_at", "connection", "form", "gone", "id", "requests")
 
     def __init__(self, sid: str, connection: Connection, form: WireForm, connected_at: int) -> None:
         #: Its Socket.IO session id.
@@ -23,6 +23,8 @@ class Client:
         self.connected_at = connected_at
         #: Requests of its that are still being answered.
         self.requests = 0
+        #: Whether it has left: what is still being answered must subscribe it to nothing.
+        self.gone = False
 
     def send(self, event: str, payload: msgspec.Struct) -> Any:
         """Send an event of its own, in order with all that it gets; nothing replaces it.

@@ -58,7 +58,7 @@ class Exposition(Collector):
         def family() -> Metric:
             recorded = read()
             buckets = [(str(ms / 1000), float(recorded.count_up_to(ms))) for ms in _BOUNDS_MS]
-            metric = HistogramMetricFamily(name, help_text)
+            metric = HistogramMetricFamily(f"stockstream_{name}", help_text)
             metric.add_metric(
                 [], [*buckets, ("+Inf", float(recorded.count))], sum_value=recorded.sum / 1000
             )

@@ -134,6 +134,8 @@ class Requests:
                 self._bars.bars(symbol, timeframe, request.limit),
                 self._streaming.current(symbol, _QUOTE_TIMEOUT),
             )
+            if client.gone:
+                return None
             now = self._clock.time_ms()
             body = StockDataBody(
                 symbol=symbol, timeframe=timeframe, data=bars, quote=quote, last_updated=now
@@ -148,6 +150,7 @@ class Requests:
 
     def forget(self, client: Client) -> None:
         """End everything that a client was subscribed to: it is gone."""
+        client.gone = True
         for event in self._subscriptions.events_of(client):
             self._leave(client, parse_channel(event))
 
