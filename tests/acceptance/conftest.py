@@ -59,3 +59,10 @@ async def burst_server(tmp_path: Path) -> AsyncIterator[Server]:
     recording.write_text("\n".join([HEADER, first, *burst, last]) + "\n")
     async with running_server("--provider", "replay", "--replay-file", str(recording)) as running:
         yield running
+
+
+@pytest.fixture
+async def patient() -> AsyncIterator[Server]:
+    """A server that keeps streaming for long after the last client left."""
+    async with running_server(env={**BUSY, "STOCKSTREAM_SUBSCRIPTION_TIMEOUT": "600"}) as running:
+        yield running
