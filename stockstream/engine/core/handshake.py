@@ -81,6 +81,8 @@ class Handshake:
         if upgrade != (transport == WEBSOCKET):
             raise HandshakeRefused(400, *BAD_REQUEST)
         if "sid" in query:
+            if query.get("EIO", "4") != "4":
+                raise HandshakeRefused(400, *BAD_VERSION)
             if method != "GET" and (method != "POST" or upgrade):
                 raise HandshakeRefused(400, *BAD_REQUEST)
         elif method != "GET":

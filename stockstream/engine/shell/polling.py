@@ -9,7 +9,12 @@ from stockstream.engine.core.connection import Connection
 from stockstream.engine.core.handshake import BAD_REQUEST
 from stockstream.engine.core.hub import TRANSPORT_ERROR, Hub
 from stockstream.engine.core.packets import split_payload, unwrap
-from stockstream.engine.errors import HandshakeRefused, LimitViolation, ProtocolViolation
+from stockstream.engine.errors import (
+    HandshakeRefused,
+    LimitViolation,
+    PacketViolation,
+    ProtocolViolation,
+)
 
 
 async def answer_poll(request: web.BaseRequest, connection: Connection) -> bytes:
@@ -76,6 +81,8 @@ async def take_post(request: web.BaseRequest, connection: Connection, hub: Hub) 
     gate = _Gate()
     try:
         connection.begin_post(gate)
+        if request.headers.get("Content-Type", "").startswith("application/octet-stream"):
+            raise PacketViolation("payloads are text")
         packets = split_payload(await _body(request, hub), hub.limits.packets_per_payload)
         for packet in packets:
             delay = connection.receive(unwrap(packet))

@@ -1,7 +1,6 @@
 """The engine that python-socketio's `AsyncServer` asks for, on aiohttp."""
 
 import asyncio
-import json
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -27,6 +26,7 @@ from stockstream.engine.shell.address import Origins, TrustedProxies
 from stockstream.engine.shell.cookie import session_cookie
 from stockstream.engine.shell.environ import Environ
 from stockstream.engine.shell.protocol import WebSocketProtocol
+from stockstream.engine.shell.responses import refusal_response
 from stockstream.engine.shell.takeover import TakeoverResponse, accept_key, asks_for_websocket
 from stockstream.engine.shell.timer import SharedTimer
 
@@ -225,7 +225,7 @@ class EngineServer:
         """Answer one request; the handler to be routed to where `attach` does not fit."""
         if not self._origins.allows(request):
             self.metrics.refused_origin += 1
-            return _refusal(HandshakeRefused(403, *FORBIDDEN), {})
+            return refusal_response(HandshakeRefused(403, *FORBIDDEN), {})
         if request.method == "OPTIONS":
             return web.Response(status=204, headers=self._origins.preflight_for(request))
         headers = self._origins.headers_for(request)
@@ -234,7 +234,7 @@ class EngineServer:
         except HandshakeRefused as refusal:
             if refusal.status == 400:
                 self.metrics.refused_request += 1
-            return _refusal(refusal, headers)
+            return refusal_response(refusal, headers)
 
     async def _answer(self, request: web.Request, headers: dict[str, str]) -> web.StreamResponse:
         upgrade = asks_for_websocket(request)
@@ -338,16 +338,3 @@ class EngineServer:
         if self._compression_threshold and len(payload) >= self._compression_threshold:
             response.enable_compression()
         return response
-
-
-def _refusal(refusal: HandshakeRefused, headers: dict[str, str]) -> web.Response:
-    body = json.dumps({"code": refusal.number, "message": refusal.reason})
-    response = web.Response(
-        status=refusal.status, body=body.encode(), content_type="application/json", headers=headers
-    )
-    if refusal.retry_after is not None:
-        response.headers["Retry-After"] = str(refusal.retry_after)
-    if refusal.status in {408, 413}:
-        # The rest of the body is not read.
-        response.force_close()
-    return response

@@ -109,7 +109,7 @@ class Manager(socketio.AsyncManager):
         member = self.member(sid, namespace)
         if member is None:
             return None
-        member.state = LEAVING
+        leave(member)
         eio_sid: str = member.peer.connection.id
         return eio_sid
 
@@ -121,7 +121,7 @@ class Manager(socketio.AsyncManager):
             return
         for room in list(member.rooms or ()):
             self.basic_leave_room(sid, namespace, room)
-        member.peer.members.pop(namespace, None)
+        leave(member)
         members = self._members[namespace]
         del members[sid]
         if not members:
@@ -231,6 +231,14 @@ class Manager(socketio.AsyncManager):
                 self.server.metrics.unknown_acknowledgements += 1
             return
         await super().trigger_callback(sid, id, data)
+
+
+def leave(member: Member) -> None:
+    """Mark a client as leaving: it may connect to the same namespace anew."""
+    member.state = LEAVING
+    members = member.peer.members
+    if members.get(member.namespace) is member:
+        del members[member.namespace]
 
 
 def send_all(connection: Connection, messages: list[Message]) -> None:

@@ -30,8 +30,6 @@ RESERVED_EVENTS = frozenset(
         "disconnecting",
         "newListener",
         "removeListener",
-        # Of python-socketio, whose class-based namespaces look methods up by event name.
-        "*",
     }
 )
 
@@ -74,6 +72,8 @@ class JSONPacket(base.Packet):
         if not digits or not _DIGITS.issuperset(digits):
             raise PacketViolation("bad number of attachments")
         count = int(digits)
+        if not count:
+            raise PacketViolation("binary packet without attachments")
         if count > self.limits.attachments:
             raise LimitViolation("attachments")
         return dash + 1, count

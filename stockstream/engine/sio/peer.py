@@ -44,7 +44,8 @@ class Peer:
     Attributes:
         connection: It.
         environ: What connect handlers get.
-        members: By namespace.
+        members: By namespace; without those that are leaving.
+        left: Namespaces that the server took it out of: packets for them may be on their way.
         session: By namespace, what handlers keep about the client; None while there is nothing.
         partial: A packet whose attachments are still coming in.
         jobs: What waits for its turn, None while nothing does.
@@ -56,6 +57,7 @@ class Peer:
         "connection",
         "environ",
         "jobs",
+        "left",
         "members",
         "partial",
         "session",
@@ -67,6 +69,7 @@ class Peer:
         self.connection = connection
         self.environ: Environ | None = environ
         self.members: dict[str, Member] = {}
+        self.left: set[str] | None = None
         self.session: dict[str, Any] | None = None
         self.partial: Any = None
         self.jobs: deque[Job] | None = None

@@ -22,8 +22,8 @@ from stockstream.engine.shell.server import EngineServer
 from stockstream.engine.sio import packets
 from stockstream.engine.sio.handlers import call
 from stockstream.engine.sio.inbox import Inbox
-from stockstream.engine.sio.manager import Manager, adopt, send_all
-from stockstream.engine.sio.peer import CONNECTED, CONNECTING, LEAVING, Member, Peer
+from stockstream.engine.sio.manager import Manager, adopt, leave, send_all
+from stockstream.engine.sio.peer import CONNECTED, CONNECTING, Member, Peer
 
 engine_logger = logging.getLogger("stockstream.engine")
 
@@ -175,7 +175,10 @@ class AsyncServer(socketio.AsyncServer):
         member = self.manager.member(sid, namespace)
         if not here or member is None or member.state != CONNECTED:
             return
-        member.state = LEAVING
+        leave(member)
+        if member.peer.left is None:
+            member.peer.left = set()
+        member.peer.left.add(namespace)
         self._reply(member.peer, packets.DISCONNECT, namespace)
         await self._leave(member, self.reason.SERVER_DISCONNECT)
 
@@ -309,7 +312,7 @@ class AsyncServer(socketio.AsyncServer):
         peer.environ = None
         for member in list(peer.members.values()):
             if member.state == CONNECTED:
-                member.state = LEAVING
+                leave(member)
                 self._inbox.put(peer, self._leave, member, reason)
         self._inbox.finish(peer)
 
@@ -320,27 +323,33 @@ class AsyncServer(socketio.AsyncServer):
             self._inbox.put(peer, self._connect, peer, packet.namespace or "/", data)
             return
         member = self._member(peer, packet)
-        if member.state == LEAVING:
-            # Sent before the client knew; Node drops it, too.
+        if member is None:
             return
         if kind in {packets.EVENT, packets.BINARY_EVENT}:
             self._inbox.put(peer, self._run_event, member, packet.id, data)
         elif kind == packets.DISCONNECT:
             # At once, so that nothing more is taken in; its handler runs when it is its turn.
-            member.state = LEAVING
+            leave(member)
             self._inbox.put(peer, self._leave, member, self.reason.CLIENT_DISCONNECT)
         else:
             self._inbox.run(peer, self._run_callback, member, packet.id, data)
 
-    def _member(self, peer: Peer, packet: Any) -> Member:
-        member = peer.members.get(packet.namespace or "/")
-        if member is None or member.state == CONNECTING:
-            raise PacketViolation("packet before CONNECT")
-        return member
+    def _member(self, peer: Peer, packet: Any) -> Member | None:
+        namespace = packet.namespace or "/"
+        member = peer.members.get(namespace)
+        if member is not None and member.state == CONNECTED:
+            return member
+        if member is None and peer.left is not None and namespace in peer.left:
+            # Sent before the client knew that the server took it out.
+            return None
+        raise PacketViolation("packet before CONNECT")
 
     # Jobs: each catches what handlers raise.
 
     async def _connect(self, peer: Peer, namespace: str, auth: Any) -> None:
+        if namespace in peer.members:
+            peer.connection.violate(PacketViolation("second CONNECT"))
+            return
         refusal = self._refusal(peer, namespace)
         if refusal is not None:
             self._refuse(peer, namespace, {"message": refusal})
@@ -354,7 +363,6 @@ class AsyncServer(socketio.AsyncServer):
             await self._turn_away(member, error)
         elif not peer.connection.open:
             # It left while its handler was busy: the handler is owed the other half.
-            member.state = LEAVING
             await self._leave(member, self.reason.TRANSPORT_CLOSE)
         elif member.state == CONNECTING:
             self._accept(member)
@@ -370,8 +378,6 @@ class AsyncServer(socketio.AsyncServer):
         )
         if not known:
             return "Invalid namespace"
-        if namespace in peer.members:
-            return "Already connected"
         if len(peer.members) >= self.limits.namespaces:
             return "Too many namespaces"
         return None
@@ -394,6 +400,8 @@ class AsyncServer(socketio.AsyncServer):
 
     def _accept(self, member: Member) -> None:
         member.state = CONNECTED
+        if member.peer.left is not None:
+            member.peer.left.discard(member.namespace)
         self.metrics.connects += 1
         member.peer.connection.accepted()
         self._reply(member.peer, packets.CONNECT, member.namespace, {"sid": member.sid})
@@ -438,6 +446,19 @@ class AsyncServer(socketio.AsyncServer):
             await self.manager.trigger_callback(member.sid, number, data)
         except Exception:
             self._log_failure("acknowledgement", member.sid)
+
+    def _get_event_handler(
+        self, event: str, namespace: str, args: tuple[Any, ...]
+    ) -> tuple[Any, tuple[Any, ...]]:
+        if event != "*":
+            found: tuple[Any, tuple[Any, ...]] = super()._get_event_handler(event, namespace, args)
+            return found
+        # An event of that very name must not pass for the registration of a catch-all handler.
+        handler = self.handlers.get(namespace, {}).get("*")
+        if handler is not None:
+            return handler, (event, *args)
+        handler = self.handlers.get("*", {}).get("*")
+        return handler, (event, namespace, *args)
 
     async def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
         optional = _OPTIONAL.get(event, 0)
