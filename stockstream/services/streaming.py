@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import structlog
 
+from stockstream.clock import wait_until
 from stockstream.core.allocation import allocate
 from stockstream.core.circuit_breaker import CircuitState
 from stockstream.core.demand import Demand
@@ -73,7 +74,12 @@ class _Live:
         #: What went wrong last; None once a quote was believed.
         self.failure: QuoteFailure | None = None
         #: Those who wait for the first price, or for word that there will be none.
-        self.waiters: list[asyncio.Future[None]] = []
+        self.waiters: set[asyncio.Future[None]] = set()
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the provider said that there will never be a price."""
+        return self.failure is not None and self.failure.code == PermanentProviderError.code
 
     def wake(self) -> None:
         for waiter in self.waiters:
@@ -112,6 +118,8 @@ class StreamingService:
         self._remembered: OrderedDict[Symbol, SymbolStream] = OrderedDict()
         self._seeding: set[asyncio.Task[None]] = set()
         self._touched = clock.monotonic()
+        #: Set when the last client left while no other symbol's end was near.
+        self._left = asyncio.Event()
         #: Set when symbols came, went or have to be carried another way; a burst is handled as one.
         self._moved = asyncio.Event()
         self._poll = provider.poller and PollingLoop(
@@ -147,7 +155,10 @@ class StreamingService:
 
     def release(self, symbol: Symbol) -> None:
         """Want it no more; its stream ends when nobody came back in time."""
+        idle = self._demand.next_end() is None
         self._demand.release(symbol, self._clock.monotonic())
+        if idle and self._demand.next_end() is not None:
+            self._left.set()
 
     def snapshot(self, symbol: Symbol) -> StockUpdate | None:
         """Return the state of a streaming symbol, or None where it is not known yet."""
@@ -163,13 +174,16 @@ class StreamingService:
             PermanentProviderError: the provider says that there will never be one.
         """
         live = self._streams[symbol]
-        if not live.settled:
+        if not live.settled and not live.hopeless:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            live.waiters.append(waiter)
-            await asyncio.wait((waiter,), timeout=within)
+            live.waiters.add(waiter)
+            try:
+                await asyncio.wait((waiter,), timeout=within)
+            finally:
+                live.waiters.discard(waiter)
         if live.settled:
             return live.state.last
-        if live.failure is not None and live.failure.code == PermanentProviderError.code:
+        if live.failure is not None and live.hopeless:
             raise PermanentProviderError(SOURCE, live.failure.error, symbols=[symbol])
         return None
 
@@ -238,6 +252,7 @@ class StreamingService:
 
     async def _keep_up(self) -> None:
         while True:
+            self._left.clear()
             now = self._clock.monotonic()
             for symbol in self._demand.expire(now):
                 self._stop(symbol)
@@ -247,8 +262,8 @@ class StreamingService:
                 self._touched = now
                 await self._touch()
             end = self._demand.next_end()
-            pause = _UPKEEP_INTERVAL if end is None else min(_UPKEEP_INTERVAL, end - now)
-            await self._clock.sleep(max(pause, 0.0))
+            look = now + _UPKEEP_INTERVAL
+            await wait_until(self._clock, look if end is None else min(look, end), self._left)
 
     async def _touch(self) -> None:
         try:
@@ -279,12 +294,12 @@ class StreamingService:
         """Decide for each symbol whether it is pushed or polled."""
         pushed: set[Symbol] = set()
         if self._feed:
-            usable = self._feed.connected or not self._poll
-            limit = self._feed.symbol_limit if usable else 0
-            pushed = allocate(self._demand.counts, limit, self._feed.carried)
-            self._feed.want(pushed if usable else self._feed.carried & self._streams.keys())
+            pushed = allocate(self._demand.counts, self._feed.symbol_limit, self._feed.carried)
+            # Also while it is lost: that it is back shows only by quotes of what it carries.
+            self._feed.want(pushed)
         if self._poll:
-            self._poll.assign(self._streams.keys() - pushed)
+            carried = pushed if self._feed and self._feed.connected else set()
+            self._poll.assign(self._streams.keys() - carried)
 
     async def _seed(self, symbol: Symbol) -> None:
         """Take over what was emitted last, by us or by who streamed it before."""
