@@ -48,3 +48,8 @@ async def metrics(url: str) -> dict[str, float]:
         for family in text_string_to_metric_families(page)
         for sample in family.samples
     }
+
+
+async def conflated(url: str) -> int:
+    """Return how many updates were replaced by later ones because a client could not take them."""
+    return round((await metrics(url))["stockstream_engine_total|what=conflated"])

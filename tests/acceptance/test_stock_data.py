@@ -7,6 +7,7 @@ import pytest
 
 from stockstream.model import Timeframe
 from tests.acceptance.crowd import Crowd, JsClient, Way, assert_complete
+from tests.acceptance.http import conflated
 from tests.support.processes import Server
 
 
@@ -47,7 +48,7 @@ async def test_stock_data_gives_bars_and_quote_then_the_subscription(
     kinds = client.kinds()
     assert kinds.index("stock_data") < kinds.index("subscribed") < kinds.index("stock_update_AAPL")
     assert updates[0]["snapshot"] is True
-    assert_complete(updates)
+    assert_complete(updates, await conflated(server.url))
     assert acknowledged.keys() == {"symbol", "timeframe", "data", "timestamp"}
     assert (acknowledged["symbol"], acknowledged["timeframe"]) == ("AAPL", "1d")
     data = acknowledged["data"]

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from tests.acceptance.crowd import Crowd, JsClient, Way, assert_complete
+from tests.acceptance.http import conflated
 from tests.support.processes import Server
 
 APPLE = "stock_update_AAPL"
@@ -57,7 +58,8 @@ async def test_polling_client_moves_on_to_websocket_and_misses_nothing(
         await client.emit("subscribe", {"events": [APPLE]})
         assert await client.hear("upgrade") == ("websocket",)
 
-        assert_complete(await client.updates_of("AAPL", len(client.updates("AAPL")) + 20))
+        updates = await client.updates_of("AAPL", len(client.updates("AAPL")) + 20)
+        assert_complete(updates, await conflated(server.url))
 
 
 async def test_subscription_gives_reply_snapshot_and_every_update_once_in_order(
@@ -73,7 +75,7 @@ async def test_subscription_gives_reply_snapshot_and_every_update_once_in_order(
     assert index(client, "subscribed") < index(client, APPLE)
     assert index(client, "subscribed") < index(client, "stock_update_BRK.B")
     assert [update.get("snapshot") for update in updates] == [True] + [None] * (len(updates) - 1)
-    assert_complete(updates)
+    assert_complete(updates, await conflated(server.url))
     for (envelope,) in client.events(APPLE):
         assert_is_envelope(envelope, APPLE)
 
