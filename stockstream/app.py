@@ -259,7 +259,7 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    _tune_collector()
+    tune_collector()
     async with asyncio.timeout(None) as deadline:
         async with running_node(settings):
             await stop.wait()
@@ -279,7 +279,7 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> tuple[web.TCPSit
     return site, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _tune_collector() -> None:
+def tune_collector() -> None:
     # What was imported lives as long as the process: no pass over it will ever free anything.
     gc.collect()
     gc.freeze()

@@ -5,7 +5,7 @@ them to the fan-out, as they enter the peers where they emit.
 from random import Random
 
 from stockstream import __version__
-from stockstream.app import Node, _tune_collector
+from stockstream.app import Node, tune_collector
 from stockstream.clock import SystemClock
 from stockstream.config import load_settings
 from stockstream.log import configure_logging
@@ -29,5 +29,5 @@ async def publish(first: int, count: int) -> None:
 
 if __name__ == "__main__":
     configure_logging(settings.log_level, settings.log_format)
-    _tune_collector()
+    tune_collector()
     run(node.web_app(), publish, __version__)
