@@ -42,6 +42,7 @@ from stockstream.storage.redis_client import open_redis
 from stockstream.storage.writer import WriteBehind
 from stockstream.wire import names
 from stockstream.wire.packets import WireForm
+from stockstream.wire.replies import BarUpdate
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +85,7 @@ class Node:
             max_clients=settings.max_subscriptions,
             max_events=settings.max_subscriptions_per_client,
         )
-        self.bar_updates = BarUpdates(self.bars, clock, self.fanout.broadcast)
+        self.bar_updates = BarUpdates(self.bars, clock, self.send_bar)
         self.requests = Requests(
             subscriptions=subscriptions,
             streaming=self.streaming,
@@ -146,12 +147,14 @@ class Node:
 
     def tell_subscribers(self, event: Event[Any]) -> None:
         """Bring the monitor's measurements and alerts to the clients that want them."""
-        name = (
-            names.PERFORMANCE_ALERT
-            if event.type == PERFORMANCE_ALERT.name
-            else names.PERFORMANCE_METRICS
-        )
-        self.fanout.broadcast(name, event.data)
+        if event.type == PERFORMANCE_ALERT.name:
+            self.fanout.broadcast(names.PERFORMANCE_ALERT, event.data, keep=True)
+        else:
+            self.fanout.broadcast(names.PERFORMANCE_METRICS, event.data)
+
+    def send_bar(self, event: str, bar: BarUpdate) -> None:
+        """Bring a bar to the clients that want it; one that has ended is never left out."""
+        self.fanout.broadcast(event, bar, keep=bar.closed)
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs as long as the node does."""

@@ -30,17 +30,21 @@ class Fanout:
 
     Order, for one connection and symbol: the snapshot first, then updates in order of ``seq``,
     each at most once. A connection that can't take an update has it replaced by the next one of
-    the same symbol (conflation); nothing else is ever left out.
+    the same symbol (conflation); a snapshot, and whatever else is to be kept, is never left out.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._audiences: dict[str, Audience] = {}
         self._pacer = Pacer(clock)
-        #: Messages handed to connections.
-        self.messages = 0
+        self._messages = 0
         #: From the receipt of a quote to its being written, in ms, once for each recipient.
         self.latency = LatencyHistogram()
+
+    @property
+    def messages(self) -> int:
+        """Messages handed to connections."""
+        return self._messages + self._pacer.sent
 
     # --- who listens --------------------------------------------------------------------------
 
@@ -52,8 +56,7 @@ class Fanout:
 
     def join_waiting(self, event: str, member: Member) -> None:
         """The same, but what it gets first is a snapshot."""
-        audience = self._audience(event)
-        audience.discard(member.connection)
+        audience = self._renewed(event, member.connection)
         audience.waiting[member.connection] = member
 
     def leave(self, event: str, connection: Connection) -> None:
@@ -68,8 +71,7 @@ class Fanout:
 
     def hold(self, event: str, member: Member) -> CatchUp:
         """Hold back what is published for a connection that is being given what it missed."""
-        audience = self._audience(event)
-        audience.discard(member.connection)
+        audience = self._renewed(event, member.connection)
         catch_up = audience.catching_up[member.connection] = CatchUp(member)
         return catch_up
 
@@ -81,6 +83,7 @@ class Fanout:
         for update in missed:
             # Under no key: this is the history that was asked for, and none of it is skipped.
             member.connection.send(self._message(member.form, event, update))
+        self._messages += len(missed)
         return True
 
     def resume(self, event: str, catch_up: CatchUp, position: Position | None) -> bool:
@@ -115,7 +118,7 @@ class Fanout:
         """See :meth:`stockstream.ports.QuoteSink.publish`."""
         sent = self._publish_one(updates[0]) if len(updates) == 1 else self._publish_many(updates)
         if sent:
-            self.messages += sent
+            self._messages += sent
             self.latency.record((self._clock.monotonic() - received) * 1000, sent)
 
     def settle(self, update: StockUpdate) -> None:
@@ -123,13 +126,19 @@ class Fanout:
         event = stock_update(update.symbol)
         audience = self._audiences.get(event)
         if audience is not None and audience.waiting:
-            self._send_snapshots(event, audience, update)
+            self._messages += self._send_snapshots(event, audience, update)
 
-    def broadcast(self, event: str, payload: Any) -> None:
-        """Send something other than a quote to all who listen to ``event``."""
+    def broadcast(self, event: str, payload: Any, *, keep: bool = False) -> None:
+        """Send something other than a quote to all who listen to ``event``.
+
+        Args:
+            event: its name.
+            payload: what goes into the envelope.
+            keep: no later one takes its place, unless a client asked for a pace of its own.
+        """
         audience = self._audiences.get(event)
         if audience is not None:
-            self.messages += self._send_live(event, audience, payload)
+            self._messages += self._send_live(event, audience, payload, keep=keep)
 
     def _publish_one(self, update: StockUpdate) -> int:
         event = stock_update(update.symbol)
@@ -162,14 +171,21 @@ class Fanout:
         _flush(bursts)
         return sent
 
-    def _send_live(self, event: str, audience: Audience, payload: Any) -> int:
+    def _send_live(
+        self, event: str, audience: Audience, payload: Any, *, keep: bool = False
+    ) -> int:
         sent = 0
         for form, connections in audience.direct.items():
             if connections:
                 message = self._message(form, event, payload)
                 sent += len(connections)
                 for connection in connections:
-                    connection.offer(event, message)
+                    if keep:
+                        # What waits is older, and the next one must not take its place in front.
+                        connection.withdraw(event)
+                        connection.send(message)
+                    else:
+                        connection.offer(event, message)
         if audience.paced:
             sent += self._send_paced(event, audience, payload)
         return sent
@@ -195,13 +211,22 @@ class Fanout:
             message = messages.get(member.form)
             if message is None:
                 message = messages[member.form] = self._message(member.form, event, snapshot)
-            member.connection.offer(event, message)
+            # Under no key: the next update must not take the place of the snapshot.
+            member.connection.send(message)
             sent += 1
         return sent
 
     def _message(self, form: WireForm, event: str, payload: Any) -> Message:
         envelope = Envelope(type=event, payload=payload, timestamp=self._clock.time_ms())
         return Message(encode_event(form, event, envelope))
+
+    def _renewed(self, event: str, connection: Connection) -> Audience:
+        """Return the audience without a connection that begins anew with it."""
+        audience = self._audience(event)
+        audience.discard(connection)
+        # What waits from before would be overtaken by what comes first now.
+        connection.withdraw(event)
+        return audience
 
     def _audience(self, event: str) -> Audience:
         return self._audiences.setdefault(event, Audience())

@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import Mapping
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
+from typing import Final
 
 from stockstream.clock import wait_until
 from stockstream.core.pace import Pace
 from stockstream.engine import Connection, Message
 from stockstream.ports import Clock
+
+#: Due times that may be those of clients that left, before it is worth looking for them.
+_TIDY_ABOVE: Final = 1_000
 
 
 class Pacer:
@@ -19,6 +23,7 @@ class Pacer:
         #: Due time, a number that breaks ties, and whose pace it is.
         self._due: list[tuple[float, int, Connection, str, Pace[Message]]] = []
         self._numbers = count()
+        self._tidy_above = _TIDY_ABOVE
         self._wake = asyncio.Event()
         #: Messages delivered by the timer.
         self.sent = 0
@@ -36,6 +41,8 @@ class Pacer:
             elif not waited and pace.due is not None:
                 heappush(self._due, (pace.due, next(self._numbers), connection, event, pace))
                 self._wake.set()
+        if len(self._due) > self._tidy_above:
+            self._tidy()
         return sent
 
     async def run(self) -> None:
@@ -47,6 +54,12 @@ class Pacer:
                 await self._wake.wait()
                 continue
             await wait_until(self._clock, self._due[0][0], self._wake)
+
+    def _tidy(self) -> None:
+        """Forget those who left: a slow pace would keep them for hours."""
+        self._due = [entry for entry in self._due if entry[-1].due is not None]
+        heapify(self._due)
+        self._tidy_above = max(_TIDY_ABOVE, 2 * len(self._due))
 
     def _send_due(self) -> None:
         now = self._clock.monotonic()

@@ -10,7 +10,7 @@ import structlog
 from stockstream.core.latency import LatencyHistogram
 from stockstream.core.subscriptions import Subscriptions
 from stockstream.engine import AsyncServer
-from stockstream.errors import RefusedError, UnknownEventError
+from stockstream.errors import RefusedError, UnavailableError, UnknownEventError
 from stockstream.gateway.client import Client
 from stockstream.gateway.fanout import Fanout
 from stockstream.gateway.requests import Requests
@@ -163,7 +163,7 @@ class SocketGateway:
             reply = answer(client, payload)
             return await reply if isawaitable(reply) else reply
         except RefusedError as error:
-            self._faults += error.retryable
+            self._faults += isinstance(error, UnavailableError)
             return self._refuse(client, event, error)
 
     async def _unknown(self, event: str, sid: str, *_: object) -> Any:

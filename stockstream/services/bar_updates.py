@@ -36,6 +36,8 @@ class BarUpdates:
         self._wanted: Counter[_Series] = Counter()
         #: The forming bar of each series as it was sent last, and the quotes that it was made of.
         self._sent: dict[_Series, tuple[int, Bar]] = {}
+        #: Series that somebody new wants, who has not been given the forming bar yet.
+        self._fresh: set[_Series] = set()
         #: Series that are being looked at: a provider's history may take its time.
         self._looks: dict[_Series, asyncio.Task[None]] = {}
 
@@ -43,7 +45,7 @@ class BarUpdates:
         """Want a series; pairs with one :meth:`release`."""
         self._wanted[symbol, timeframe] += 1
         # Whoever is new gets the bar at the next look, also while no quote comes.
-        self._sent.pop((symbol, timeframe), None)
+        self._fresh.add((symbol, timeframe))
 
     def release(self, symbol: Symbol, timeframe: Timeframe) -> None:
         """Want it no more."""
@@ -52,6 +54,7 @@ class BarUpdates:
         if not self._wanted[series]:
             del self._wanted[series]
             self._sent.pop(series, None)
+            self._fresh.discard(series)
 
     async def run(self) -> None:
         """Look and send until cancelled."""
@@ -69,7 +72,7 @@ class BarUpdates:
 
     def _is_new(self, series: _Series) -> bool:
         sent = self._sent.get(series)
-        return sent is None or sent[0] != self._bars.revision(series[0])
+        return series in self._fresh or sent is None or sent[0] != self._bars.revision(series[0])
 
     async def _look(self, series: _Series) -> None:
         symbol, timeframe = series
@@ -91,8 +94,9 @@ class BarUpdates:
             for bar in bars[:-1]:
                 if bar.timestamp >= before.timestamp:
                     self._emit(series, bar, closed=True)
-        if bars[-1] != before:
+        if bars[-1] != before or series in self._fresh:
             self._emit(series, bars[-1], closed=False)
+        self._fresh.discard(series)
 
     def _emit(self, series: _Series, bar: Bar, *, closed: bool) -> None:
         symbol, timeframe = series
