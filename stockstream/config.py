@@ -225,10 +225,10 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Setting
     class WithFile(Settings):
         @classmethod
         def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
+            cls, *args: Any, **sources: Any
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            flags_and_environment = super().settings_customise_sources(settings_cls, **sources)
-            return (*flags_and_environment, InitSettingsSource(settings_cls, in_file))
+            flags_and_environment = super().settings_customise_sources(*args, **sources)
+            return (*flags_and_environment, InitSettingsSource(cls, in_file))
 
     try:
         settings = WithFile(**given)
