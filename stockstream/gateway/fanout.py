@@ -7,7 +7,7 @@ does not take it, keeps the latest of each symbol.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -179,13 +179,11 @@ class Fanout:
             if connections:
                 message = self._message(form, event, payload)
                 sent += len(connections)
+                if keep:
+                    _send_kept(event, connections, message)
+                    continue
                 for connection in connections:
-                    if keep:
-                        # What waits is older, and the next one must not take its place in front.
-                        connection.withdraw(event)
-                        connection.send(message)
-                    else:
-                        connection.offer(event, message)
+                    connection.offer(event, message)
         if audience.paced:
             sent += self._send_paced(event, audience, payload)
         return sent
@@ -234,6 +232,13 @@ class Fanout:
     async def run(self) -> None:
         """Deliver what was held back for a client's own pace, until cancelled."""
         await self._pacer.run()
+
+
+def _send_kept(event: str, connections: Iterable[Connection], message: Message) -> None:
+    for connection in connections:
+        # What waits is older, and the next one must not take its place in front.
+        connection.withdraw(event)
+        connection.send(message)
 
 
 def _flush(bursts: dict[Connection, list[Delivery]]) -> None:
