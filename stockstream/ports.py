@@ -184,6 +184,17 @@ class QuoteHistory(Protocol):
         """
         ...
 
+    async def after(self, symbol: Symbol, offset: int) -> Sequence[StockUpdate] | None:
+        """Return every update whose ``offset`` is greater, in order; empty where there is none.
+
+        Returns None where that can't be said without a gap: what is held does not reach back to an
+        update of at most that ``offset``, nor to the symbol's first one.
+
+        Raises:
+            StoreUnavailableError: the store can't be reached.
+        """
+        ...
+
     async def since(self, symbol: Symbol, position: Position) -> Sequence[StockUpdate] | None:
         """Return every update after ``position``, in order of ``seq``; empty where there is none.
 

@@ -3,6 +3,8 @@
 Section 4.1 of the design, where ``updateStockData`` does all of it at once.
 """
 
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Final
 
 from stockstream.core.day import TradingDay
@@ -22,9 +24,33 @@ class SymbolStream:
     missed something.
     """
 
-    __slots__ = ("_day", "_rules", "_seq", "epoch", "last", "symbol", "timestamp")
+    __slots__ = (
+        "_day",
+        "_offsets",
+        "_rules",
+        "_seq",
+        "offset",
+        "epoch",
+        "last",
+        "symbol",
+        "timestamp",
+    )
 
-    def __init__(self, symbol: Symbol, epoch: str, limits: QuoteLimits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        symbol: Symbol,
+        epoch: str,
+        offsets: Iterator[int] = repeat(0),
+        limits: QuoteLimits = DEFAULT_LIMITS,
+    ) -> None:
+        """Begin a sequence.
+
+        Args:
+            symbol: whose quotes these are.
+            epoch: names the sequence; no other one ever has this name.
+            offsets: gives each update its place among those of all symbols.
+            limits: what is still plausible.
+        """
         self.symbol = symbol
         #: Names this sequence of numbers; unique to this object.
         self.epoch = epoch
@@ -32,9 +58,12 @@ class SymbolStream:
         self.last: StockUpdate | None = None
         #: Time of the last believed quote, in ms since the epoch.
         self.timestamp: int | None = None
+        self._offsets = offsets
         self._day = TradingDay()
         self._rules = QuoteRules(limits)
         self._seq = 0
+        #: Place of the last update that this object emitted; 0 before the first.
+        self.offset = 0
 
     @property
     def volume(self) -> float:
@@ -65,6 +94,7 @@ class SymbolStream:
         if self.last is not None and quote.price == self.last.price:
             return None
         self._seq += 1
+        self.offset = next(self._offsets)
         self.last = self._update(quote, timestamp)
         return self.last
 
@@ -82,6 +112,7 @@ class SymbolStream:
             timestamp=timestamp,
             seq=self._seq,
             epoch=self.epoch,
+            offset=self.offset,
             bid=quote.bid,
             ask=quote.ask,
             day_high=day.high,

@@ -59,6 +59,8 @@ class StockUpdate(
     seq: int
     #: Changes whenever the sequence starts anew.
     epoch: str
+    #: Place in the one order in which the updates of all symbols are sent; 0 where there is none.
+    offset: int = 0
     bid: float | None = None
     ask: float | None = None
     day_high: float | None = None

@@ -8,7 +8,7 @@ and bus.
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -117,6 +117,9 @@ class StreamingService:
         self._streams: dict[Symbol, _Live] = {}
         self._remembered: OrderedDict[Symbol, SymbolStream] = OrderedDict()
         self._seeding: set[asyncio.Task[None]] = set()
+        self._next_offset = self._offsets()
+        #: Place of the newest update in the one order of all symbols; 0 before the first.
+        self.offset = 0
         self._touched = clock.monotonic()
         #: Set when the last client left while no other symbol's end was near.
         self._left = asyncio.Event()
@@ -199,6 +202,25 @@ class StreamingService:
             return None
         return await self._store.since(symbol, position)
 
+    async def beyond(self, symbol: Symbol, offset: int) -> Sequence[StockUpdate] | None:
+        """Return every update of a symbol whose offset is greater, or None where a gap is possible.
+
+        What was emitted before the call is in it.
+
+        Raises:
+            StoreUnavailableError: the store can't be reached.
+        """
+        live = self._streams.get(symbol)
+        state = live.state if live is not None else self._remembered.get(symbol)
+        if state is None:
+            return None
+        # Most symbols of a client that comes back have not changed: they cost no reading.
+        if state.offset <= offset:
+            return ()
+        if not await self._recorder.flush(_FLUSH_TIMEOUT):
+            return None
+        return await self._store.after(symbol, offset)
+
     async def history(self, symbol: Symbol, limit: int) -> Sequence[StockUpdate]:
         """Return at most ``limit`` updates, the newest first (documented ``getStockHistory``).
 
@@ -265,6 +287,11 @@ class StreamingService:
             look = now + _UPKEEP_INTERVAL
             await wait_until(self._clock, look if end is None else min(look, end), self._left)
 
+    def _offsets(self) -> Iterator[int]:
+        while True:
+            self.offset += 1
+            yield self.offset
+
     async def _touch(self) -> None:
         try:
             await self._store.touch([s for s, live in self._streams.items() if live.settled])
@@ -272,7 +299,9 @@ class StreamingService:
             log.warning("cache_not_refreshed", error=str(error))
 
     def _start(self, symbol: Symbol) -> None:
-        state = self._remembered.pop(symbol, None) or SymbolStream(symbol, uuid4().hex[:12])
+        state = self._remembered.pop(symbol, None)
+        if state is None:
+            state = SymbolStream(symbol, uuid4().hex[:12], self._next_offset)
         self._streams[symbol] = _Live(state)
         self._moved.set()
         task = asyncio.create_task(self._seed(symbol))

@@ -42,3 +42,21 @@ def updates_after(
         if update.seq <= position.seq + 1:
             return missed[::-1]
     return None
+
+
+def updates_beyond(newest_first: Iterable[StockUpdate], offset: int) -> list[StockUpdate] | None:
+    """Return the updates whose offset is greater, the oldest first.
+
+    Takes no more from ``newest_first`` than it returns, and one.
+
+    Returns:
+        None where a gap can't be ruled out: what is held begins later, and not with a first update.
+    """
+    missed: list[StockUpdate] = []
+    for update in newest_first:
+        if update.offset <= offset:
+            return missed[::-1]
+        if missed and missed[-1].seq != 1 and update.seq != missed[-1].seq - 1:
+            return None
+        missed.append(update)
+    return missed[::-1] if missed and missed[-1].seq == 1 else None

@@ -6,7 +6,13 @@ from itertools import islice, takewhile
 
 from stockstream.model import Position, StockUpdate, Symbol
 from stockstream.ports import Clock
-from stockstream.storage.history import HISTORY_LIMIT, VALUE_TTL, as_stored, updates_after
+from stockstream.storage.history import (
+    HISTORY_LIMIT,
+    VALUE_TTL,
+    as_stored,
+    updates_after,
+    updates_beyond,
+)
 
 
 class _Series:
@@ -107,6 +113,11 @@ class MemoryQuoteStore:
         """See :meth:`stockstream.ports.QuoteHistory.since`."""
         series = self._used(symbol)
         return updates_after(reversed(series.updates), position) if series else None
+
+    async def after(self, symbol: Symbol, offset: int) -> Sequence[StockUpdate] | None:
+        """See :meth:`stockstream.ports.QuoteHistory.after`."""
+        series = self._used(symbol)
+        return updates_beyond(reversed(series.updates), offset) if series else None
 
     async def ping(self) -> None:
         """Return at once: memory is always there."""

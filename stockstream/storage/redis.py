@@ -9,7 +9,13 @@ import msgspec
 from redis.asyncio import Redis
 
 from stockstream.model import Position, StockUpdate, Symbol
-from stockstream.storage.history import HISTORY_LIMIT, VALUE_TTL, as_stored, updates_after
+from stockstream.storage.history import (
+    HISTORY_LIMIT,
+    VALUE_TTL,
+    as_stored,
+    updates_after,
+    updates_beyond,
+)
 from stockstream.storage.redis_client import redis_call
 
 #: Seconds that a history outlives its last update, so that nothing is kept forever: a week.
@@ -102,6 +108,15 @@ class RedisQuoteStore:
             return missed
         held, _ = await self._read(symbol, HISTORY_LIMIT)
         return updates_after(held, position)
+
+    async def after(self, symbol: Symbol, offset: int) -> Sequence[StockUpdate] | None:
+        """See :meth:`stockstream.ports.QuoteHistory.after`."""
+        held, complete = await self._read(symbol, _USUALLY_MISSED)
+        missed = updates_beyond(held, offset)
+        if missed is not None or complete:
+            return missed
+        held, _ = await self._read(symbol, HISTORY_LIMIT)
+        return updates_beyond(held, offset)
 
     async def ping(self) -> None:
         """See :meth:`stockstream.ports.QuoteStore.ping`."""
