@@ -90,6 +90,7 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
+        "_corked",
         "_hub",
         "_inbound",
         "_outbox",
@@ -126,6 +127,7 @@ class Connection:
         self.held = False
         self._hub = hub
         self._state = _OPEN
+        self._corked = False
         # key -> message, in order; None while nothing waits.
         self._outbox: dict[Hashable, Message] | None = None
         # Bytes in the outbox.
@@ -239,7 +241,7 @@ class Connection:
         outbox = self._outbox
         if outbox is None:
             outbox = self._outbox = {}
-        if not outbox and self not in hub.unread_due:
+        if not outbox and not self._corked and self not in hub.unread_due:
             hub.unread_due.start(self, hub.clock())
         older = outbox.get(key)
         if older is not None:
@@ -248,7 +250,10 @@ class Connection:
             hub.metrics.conflated += 1
         outbox[key] = message
         self._unread += len(message.frame)
-        if self._unread > hub.limits.unread_bytes:
+        if self._corked:
+            if self._unread >= _BURST_BYTES:
+                self.uncork()
+        elif self._unread > hub.limits.unread_bytes:
             self.overflow()
         else:
             self._wake_poll()
@@ -280,10 +285,30 @@ class Connection:
 
     # Flow control.
 
+    def cork(self) -> bool:
+        """Gather what is sent until `uncork`; False if something keeps it waiting anyway.
+
+        For the answers to a burst of events: they leave in one write. Ends by itself when much
+        has gathered.
+        """
+        if self._write is None:
+            return False
+        self._write = None
+        self._corked = True
+        return True
+
+    def uncork(self) -> None:
+        """Send what was gathered."""
+        if self._corked:
+            self._corked = False
+            if self._state == _OPEN:
+                self._flush()
+
     def pause_writing(self) -> None:
         """Stop writing: the socket's buffer is full."""
         if self.transport == WEBSOCKET and self._state == _OPEN:
             self._write = None
+            self._corked = False
             self._hub.unread_due.start(self, self._hub.clock())
 
     def resume_writing(self) -> None:

@@ -1,7 +1,5 @@
 """Reads the WebSocket frames of clients, strictly (RFC 6455)."""
 
-import zlib
-
 from stockstream.engine.errors import FrameViolation, LimitViolation
 
 CONTINUATION = 0x0
@@ -12,9 +10,7 @@ PING = 0x9
 PONG = 0xA
 
 _FIN = 0x80
-_COMPRESSED = 0x40
 _RESERVED = 0x70
-_DEFLATE_TAIL = b"\x00\x00\xff\xff"
 
 
 def unmask(payload: bytes, mask: bytes) -> bytes:
@@ -33,19 +29,16 @@ class FrameReader:
     Args:
         most: Bytes allowed in one message; checked against the announced length before any of
             it is buffered.
-        compressed: permessage-deflate was agreed on, without context takeover.
     """
 
-    __slots__ = ("_at", "_compressed", "_data", "_inflate", "_most", "_opcode", "_parts")
+    __slots__ = ("_at", "_data", "_most", "_opcode", "_parts")
 
-    def __init__(self, most: int, *, compressed: bool = False) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
-        self._compressed = compressed
         self._data: bytes | bytearray = b""
         self._at = 0
         # Of the message whose fragments are being collected; 0 between messages.
         self._opcode = 0
-        self._inflate = False
         self._parts: bytearray | None = None
 
     def feed(self, data: bytes) -> None:
@@ -79,10 +72,9 @@ class FrameReader:
             if opcode >= CLOSE:
                 return opcode, payload
             if opcode and first & _FIN:
-                return self._whole(opcode, payload, inflate=bool(first & _COMPRESSED))
+                return _whole(opcode, payload)
             if opcode:
                 self._opcode = opcode
-                self._inflate = bool(first & _COMPRESSED)
                 self._parts = bytearray(payload)
                 continue
             parts = self._parts
@@ -90,7 +82,7 @@ class FrameReader:
             parts += payload
             if first & _FIN:
                 opcode, self._opcode, self._parts = self._opcode, 0, None
-                return self._whole(opcode, bytes(parts), inflate=self._inflate)
+                return _whole(opcode, bytes(parts))
 
     def _next_frame(self) -> tuple[int, bytes] | None:
         data, at = self._data, self._at
@@ -124,10 +116,7 @@ class FrameReader:
 
     def _check_head(self, first: int, second: int, size: int) -> None:
         opcode = first & 0x0F
-        reserved = first & _RESERVED
-        if reserved and not (
-            reserved == _COMPRESSED and self._compressed and opcode in {TEXT, BINARY}
-        ):
+        if first & _RESERVED:
             raise FrameViolation("reserved bits are set")
         if not second & 0x80:
             raise FrameViolation("a client's frame must be masked")
@@ -139,26 +128,14 @@ class FrameReader:
         elif (opcode == CONTINUATION) != (self._opcode != 0):
             raise FrameViolation("fragments out of order")
 
-    def _whole(self, opcode: int, payload: bytes, *, inflate: bool) -> tuple[int, str | bytes]:
-        if inflate:
-            payload = self._inflated(payload)
-        if opcode == BINARY:
-            return opcode, payload
-        try:
-            return opcode, payload.decode("utf-8")
-        except UnicodeDecodeError:
-            raise FrameViolation("text is not UTF-8", 1007) from None
 
-    def _inflated(self, payload: bytes) -> bytes:
-        # Neither side keeps its context, so a decompressor lives for one message.
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        try:
-            result = inflater.decompress(payload + _DEFLATE_TAIL, self._most + 1)
-        except zlib.error:
-            raise FrameViolation("bad compression", 1007) from None
-        if len(result) > self._most:
-            raise LimitViolation("max_http_buffer_size")
-        return result
+def _whole(opcode: int, payload: bytes) -> tuple[int, str | bytes]:
+    if opcode == BINARY:
+        return opcode, payload
+    try:
+        return opcode, payload.decode("utf-8")
+    except UnicodeDecodeError:
+        raise FrameViolation("text is not UTF-8", 1007) from None
 
 
 def read_close(payload: bytes) -> int:

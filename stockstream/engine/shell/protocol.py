@@ -26,7 +26,6 @@ class WebSocketProtocol(asyncio.Protocol):
     Args:
         hub: Of the connection.
         transport: The socket's.
-        compressed: permessage-deflate was agreed on.
     """
 
     __slots__ = (
@@ -42,11 +41,11 @@ class WebSocketProtocol(asyncio.Protocol):
         "write",
     )
 
-    def __init__(self, hub: Hub, transport: asyncio.Transport, *, compressed: bool) -> None:
+    def __init__(self, hub: Hub, transport: asyncio.Transport) -> None:
         self._hub = hub
         self._transport = transport
         self._connection: Connection | None = None
-        self._reader = FrameReader(hub.handshake.max_payload, compressed=compressed)
+        self._reader = FrameReader(hub.handshake.max_payload)
         self._owned = False
         self._closing = False
         self._blocked = 0

@@ -72,6 +72,10 @@ class EngineServer:
     ) -> None:
         if async_mode not in {None, "aiohttp"}:
             raise ConfigurationError("async_mode", async_mode, "aiohttp")
+        if websocket_compression:
+            # A compressed frame could not be shared by clients with and without compression,
+            # and messages of a few hundred bytes gain nothing.
+            raise ConfigurationError("websocket_compression", websocket_compression, "False")
         interval = sum(ping_interval) if isinstance(ping_interval, tuple) else ping_interval
         names = [transports] if isinstance(transports, str) else transports
         self._handshake = Handshake(
@@ -87,7 +91,6 @@ class EngineServer:
         self._cookie = cookie
         self._proxies = TrustedProxies(trusted_proxies)
         self._origins = Origins(cors_allowed_origins, cors_credentials, self._proxies)
-        self._websocket_compression = websocket_compression
         self._timer = SharedTimer(self._tick, clock)
         self._on_connect: OnConnect | None = None
         self._on_message: OnMessage | None = None
@@ -279,31 +282,33 @@ class EngineServer:
     async def _open_websocket(
         self, request: web.Request, headers: dict[str, str]
     ) -> web.StreamResponse:
-        accept = accept_key(request)
+        response = TakeoverResponse(accept_key(request), headers)
         address = self._admit(request)
         sid = self.generate_id()
-        headers |= session_cookie(self._cookie, sid)
+        response.headers.extend(session_cookie(self._cookie, sid))
+        frame = self._handshake.open_packet(sid, WEBSOCKET).frame
+        opened = False
         try:
-            response, websocket = await self._shake_hands(request, accept, headers)
-        except BaseException:
-            self.hub.leave(address)
-            raise
-        if websocket is None:
-            self.hub.leave(address)
-            return response
-        connection = self._open(request, sid, address, websocket)
-        self.metrics.opened_websocket += 1
-        connection.send(self._handshake.open_packet(sid, WEBSOCKET))
-        websocket.serve(connection)
-        response.hand_over(request, websocket)
+            await response.begin(request, frame)
+            if request.transport is not None:
+                websocket = WebSocketProtocol(self.hub, request.transport)
+                websocket.serve(self._open(request, sid, address, websocket))
+                opened = True
+                self.metrics.opened_websocket += 1
+                response.hand_over(request, websocket)
+        finally:
+            if not opened:
+                self.hub.leave(address)
         return response
 
     async def _probe(
         self, request: web.Request, headers: dict[str, str], connection: Connection
     ) -> web.StreamResponse:
-        response, websocket = await self._shake_hands(request, accept_key(request), headers)
-        if websocket is None:
+        response = TakeoverResponse(accept_key(request), headers)
+        await response.begin(request, b"")
+        if request.transport is None:
             return response
+        websocket = WebSocketProtocol(self.hub, request.transport)
         # As Node does: a WebSocket that the session cannot use is opened, and closed.
         if self._handshake.allow_upgrades and connection.begin_probe(websocket):
             websocket.serve(connection)
@@ -312,16 +317,6 @@ class EngineServer:
             websocket.close(1002)
         response.hand_over(request, websocket)
         return response
-
-    async def _shake_hands(
-        self, request: web.Request, accept: str, headers: dict[str, str]
-    ) -> tuple[TakeoverResponse, WebSocketProtocol | None]:
-        response = TakeoverResponse(accept, headers)
-        await response.prepare(request)
-        transport = request.transport
-        if transport is None:
-            return response, None
-        return response, WebSocketProtocol(self.hub, transport, compressed=False)
 
     async def _poll(
         self, request: web.Request, headers: dict[str, str], connection: Connection

@@ -2,6 +2,7 @@
 
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
+from contextlib import suppress
 from hashlib import sha1
 
 from aiohttp import hdrs, web
@@ -49,6 +50,10 @@ class TakeoverResponse(web.StreamResponse):
     the WebSocket.
     """
 
+    # aiohttp then joins the head with the first bytes of the body: one system call for each
+    # client less. Where aiohttp does not know the attribute, the head leaves at once.
+    _send_headers_immediately = False
+
     def __init__(self, accept: str, headers: dict[str, str]) -> None:
         super().__init__(status=101, headers=headers)
         self.headers[hdrs.UPGRADE] = "websocket"
@@ -57,6 +62,16 @@ class TakeoverResponse(web.StreamResponse):
         self.force_close()
         self._request: web.BaseRequest | None = None
         self._websocket: WebSocketProtocol | None = None
+
+    async def begin(self, request: web.BaseRequest, frame: bytes) -> None:
+        """Send the head, and behind it the first frame, if there is one."""
+        # A client that has gone meanwhile is found by its missing transport.
+        with suppress(ConnectionError):
+            writer = await self.prepare(request)
+            if frame:
+                await self.write(frame)
+            elif writer is not None:
+                writer.send_headers()
 
     def hand_over(self, request: web.BaseRequest, websocket: WebSocketProtocol) -> None:
         """Let the WebSocket read from now on; bytes behind the handshake reach it first."""

@@ -97,6 +97,9 @@ class Inbox:
             if peer.jobs:
                 # In case this job waits for something.
                 self._staff(peer)
+                # The answers to what came in together leave together.
+                if connection.cork():
+                    asyncio.get_running_loop().call_soon(connection.uncork)
             await function(*args)
 
     def _done(self, task: asyncio.Task[None]) -> None:

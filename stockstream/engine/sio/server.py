@@ -62,8 +62,7 @@ class AsyncServer(socketio.AsyncServer):
         limits: What a client may cost.
         trusted_proxies: Addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Host`
             are believed, `"unix"` for peers on a Unix socket.
-        websocket_compression: Whether to offer permessage-deflate; costs more time than it
-            saves for small messages.
+        websocket_compression: Only False: frames are encoded once and shared by all clients.
         kwargs: As `socketio.AsyncServer` has them: ping_interval, ping_timeout (seconds),
             max_http_buffer_size (bytes), allow_upgrades, http_compression,
             compression_threshold (bytes), cookie, cors_allowed_origins, cors_credentials,
