@@ -89,8 +89,9 @@ class Requests:
             names.SUBSCRIBED,
             Subscribed(events=[c.name for c in accepted], rejected=refused or None),
         )
+        # One for all its events.
+        member = Member(client.connection, client.form, request.max_rate)
         for channel in accepted:
-            member = Member(client.connection, client.form, request.max_rate)
             self._join(channel, member, since.get(channel.name))
         return reply
 
@@ -183,11 +184,8 @@ class Requests:
         elif since is not None:
             self._start_catching_up(channel.symbol, member, since)
         else:
-            self._join_with_snapshot(channel.symbol, member)
-
-    def _join_with_snapshot(self, symbol: Symbol, member: Member) -> None:
-        self._fanout.join_waiting(names.stock_update(symbol), member)
-        self._settle(symbol)
+            self._fanout.join_waiting(channel.name, member)
+            self._settle(channel.symbol)
 
     def _start_catching_up(self, symbol: Symbol, member: Member, since: Position) -> None:
         # From here on nothing is missed: what is published is held back until the rest is sent.
