@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import structlog
@@ -50,7 +51,13 @@ _CHUNK: Final = 100
 _ROOM: Final = 100_000
 _ROOM_CHECK: Final = 0.05
 
+#: Names whose meaning is remembered. Thousands of clients ask for the same ones, and what they
+#: then hold is one string instead of thousands.
+_NAMES_REMEMBERED: Final = 10_000
+
 log = structlog.get_logger(__name__)
+
+_channel = lru_cache(_NAMES_REMEMBERED)(parse_channel)
 
 
 class Requests:
@@ -83,7 +90,7 @@ class Requests:
             RefusedError: the payload as a whole is wrong. Single events are refused in the reply.
         """
         request = decode_request(SubscribeRequest, payload)
-        since = {parse_channel(event).name: seen for event, seen in request.since.items()}
+        since = {_channel(event).name: seen for event, seen in request.since.items()}
         accepted, refused = self._accept(client, request.events)
         reply = client.send(
             names.SUBSCRIBED,
@@ -102,7 +109,7 @@ class Requests:
             RefusedError: the payload or a name is wrong; nothing has changed.
         """
         request = decode_request(UnsubscribeRequest, payload)
-        channels = [parse_channel(event) for event in request.events]
+        channels = [_channel(event) for event in request.events]
         for channel in channels:
             self._leave(client, channel)
         return client.send(names.UNSUBSCRIBED, Unsubscribed(events=[c.name for c in channels]))
@@ -153,7 +160,7 @@ class Requests:
         """End everything that a client was subscribed to: it is gone."""
         client.gone = True
         for event in self._subscriptions.events_of(client):
-            self._leave(client, parse_channel(event))
+            self._leave(client, _channel(event))
 
     async def aclose(self) -> None:
         """Give up what is still being read for returning clients."""
@@ -169,7 +176,7 @@ class Requests:
         refused: list[Rejected] = []
         for event in events:
             try:
-                channel = parse_channel(event)
+                channel = _channel(event)
                 if self._subscriptions.add(client, channel.name):
                     self._acquire(channel)
             except RefusedError as error:
