@@ -5,7 +5,9 @@ import gc
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from errno import EADDRNOTAVAIL
 from random import Random
+from socket import gaierror
 from typing import Any, Final
 
 import structlog
@@ -277,6 +279,8 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> tuple[web.TCPSit
         await site.start()
     except OSError as error:
         reason = error.strerror or "can't be listened on"
+        if isinstance(error, gaierror) or error.errno == EADDRNOTAVAIL:
+            raise ConfigError("HOST", settings.host, reason) from None
         raise ConfigError("PORT", settings.port, f"{settings.host}: {reason}") from None
     host, port = runner.addresses[0][:2]
     return site, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

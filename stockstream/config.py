@@ -4,6 +4,7 @@ Each field is ``STOCKSTREAM_<NAME>`` in the environment and ``<name>`` in the fi
 """
 
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Mapping
@@ -22,11 +23,14 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from redis.connection import parse_url
 
 from stockstream.errors import ConfigError, InvalidSymbolError
 from stockstream.model import Symbol, parse_symbol
 
 ENV_PREFIX: Final = "STOCKSTREAM_"
+#: What is shown in place of a secret.
+_HIDDEN: Final = "***"
 
 
 class ProviderName(StrEnum):
@@ -80,8 +84,11 @@ def _check_origin(text: str) -> str:
 
 
 def _check_redis_url(text: str) -> str:
-    if urlsplit(text).scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("must be redis://…, rediss://… or unix://…")
+    try:
+        parse_url(text)
+    except ValueError:
+        # Its own words may repeat a password.
+        raise ValueError("must be redis://host:port, rediss://host:port or unix://path") from None
     return text
 
 
@@ -252,10 +259,11 @@ def _config_error(error: ValidationError) -> ConfigError:
     first = error.errors()[0]
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        similar = get_close_matches(name, Settings.model_fields, n=1)
+        similar = get_close_matches(name.lower(), Settings.model_fields, n=1)
         hint = f"; did you mean {similar[0]}?" if similar else ""
-        return ConfigError(name, first["input"], f"there is no such setting{hint}")
-    value = _without_password(str(first["input"])) if name == "redis_url" else first["input"]
+        # Whatever it was meant to be, it may be secret.
+        return ConfigError(name, _HIDDEN, f"there is no such setting{hint}")
+    value = _HIDDEN if name == "redis_url" else first["input"]
     return ConfigError(name.upper(), value, first["msg"].removeprefix("Value error, "))
 
 
@@ -269,6 +277,6 @@ def _text(value: object) -> str:
 
 def _without_password(url: str) -> str:
     parts = urlsplit(url)
-    if not parts.password:
-        return url
-    return url.replace(f":{parts.password}@", ":***@", 1)
+    shown = url.replace(f":{parts.password}@", f":{_HIDDEN}@", 1) if parts.password else url
+    # In the address of a Unix socket it is an argument.
+    return re.sub(r"([?&]password=)[^&#]*", rf"\g<1>{_HIDDEN}", shown)
