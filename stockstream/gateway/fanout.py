@@ -7,8 +7,8 @@ does not take it, keeps the latest of each symbol.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -24,6 +24,9 @@ from stockstream.wire.replies import Envelope
 
 Delivery = tuple[str, Message]
 
+#: Digits of an offset, at most: more is no number of ours.
+_LONGEST_OFFSET: Final = 19
+
 
 class Fanout:
     """Brings events to their audiences; implements :class:`stockstream.ports.QuoteSink`.
@@ -33,8 +36,18 @@ class Fanout:
     the same symbol (conflation); a snapshot, and whatever else is to be kept, is never left out.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, order: str = "") -> None:
+        """Begin without listeners.
+
+        Args:
+            clock: the time.
+            order: name of the one order that the updates' offsets stand in, without a dot. Empty:
+                clients can't go on where they were, and no event is marked.
+        """
         self._clock = clock
+        self._order = order
+        #: Offset of the newest update that was published.
+        self._offset = 0
         self._audiences: dict[str, Audience] = {}
         self._pacer = Pacer(clock)
         self._messages = 0
@@ -71,20 +84,61 @@ class Fanout:
 
     def hold(self, event: str, member: Member) -> CatchUp:
         """Hold back what is published for a connection that is being given what it missed."""
-        audience = self._renewed(event, member.connection)
-        catch_up = audience.catching_up[member.connection] = CatchUp(member)
+        return self.hold_all({event: member})
+
+    def hold_all(self, members: Mapping[str, Member]) -> CatchUp:
+        """Do as :meth:`hold` does for several events of one connection, in one order."""
+        catch_up = CatchUp(members)
+        for event in members:
+            audience = self._renewed(event, catch_up.connection)
+            audience.catching_up[catch_up.connection] = catch_up
         return catch_up
 
     def send_missed(self, event: str, catch_up: CatchUp, missed: Sequence[StockUpdate]) -> bool:
-        """Send earlier updates to a connection that is held; False where it has left meanwhile."""
-        member = catch_up.member
+        """Send earlier updates to a connection that is held; False where it has left meanwhile.
+
+        They carry no mark: they are older than what the client has of other symbols.
+        """
         if not self._is_held(event, catch_up):
             return False
         for update in missed:
             # Under no key: this is the history that was asked for, and none of it is skipped.
-            member.connection.send(self._message(member.form, event, update))
+            catch_up.connection.send(self._message(catch_up.form, event, update))
         self._messages += len(missed)
         return True
+
+    def send_recovered(self, catch_up: CatchUp, missed: Sequence[StockUpdate]) -> None:
+        """Send to a connection what it missed while it was away, in order of ``offset``."""
+        for update in missed:
+            event = stock_update(update.symbol)
+            if self._is_held(event, catch_up):
+                mark = self._mark(update)
+                catch_up.connection.send(self._message(catch_up.form, event, update, mark))
+                self._messages += 1
+
+    def resume_all(self, catch_up: CatchUp, offset: int) -> bool:
+        """Send what was held back of all events after ``offset``, and from now on live updates.
+
+        Returns:
+            False where more came than could be held back: the connection has a gap.
+        """
+        if catch_up.overflowed:
+            return False
+        self.send_recovered(catch_up, [u for u in catch_up.held if u.offset > offset])
+        for event, member in catch_up.members.items():
+            if self._is_held(event, catch_up):
+                self.join(event, member)
+        return True
+
+    def mark(self) -> str:
+        """Return the mark of an event that tells a client the state of now."""
+        return f"{self._order}.{self._offset}" if self._order else ""
+
+    def offset_of(self, mark: str) -> int | None:
+        """Return the offset that a mark stands for, None where it is not of this order."""
+        order, _, offset = mark.rpartition(".")
+        valid = order == self._order and offset.isdecimal() and len(offset) < _LONGEST_OFFSET
+        return int(offset) if valid and int(offset) <= self._offset else None
 
     def resume(self, event: str, catch_up: CatchUp, position: Position | None) -> bool:
         """Send what was held back, and from now on live updates.
@@ -101,21 +155,21 @@ class Fanout:
             return False
         rest = _following(position, catch_up.held) if position else None
         if rest is None or catch_up.overflowed:
-            self.join_waiting(event, catch_up.member)
+            self.join_waiting(event, catch_up.members[event])
             return True
         self.send_missed(event, catch_up, rest)
-        self.join(event, catch_up.member)
+        self.join(event, catch_up.members[event])
         return False
 
     def _is_held(self, event: str, catch_up: CatchUp) -> bool:
         audience = self._audiences.get(event)
-        connection = catch_up.member.connection
-        return audience is not None and audience.catching_up.get(connection) is catch_up
+        return audience is not None and audience.catching_up.get(catch_up.connection) is catch_up
 
     # --- what they get ------------------------------------------------------------------------
 
     def publish(self, updates: Sequence[StockUpdate], received: float) -> None:
         """See :meth:`stockstream.ports.QuoteSink.publish`."""
+        self._offset = updates[-1].offset
         sent = self._publish_one(updates[0]) if len(updates) == 1 else self._publish_many(updates)
         if sent:
             self._messages += sent
@@ -159,7 +213,7 @@ class Fanout:
                 continue
             for form, connections in audience.direct.items():
                 if connections:
-                    delivery = (event, self._message(form, event, update))
+                    delivery = (event, self._message(form, event, update, self._mark(update)))
                     sent += len(connections)
                     for connection in connections:
                         bursts[connection].append(delivery)
@@ -177,7 +231,7 @@ class Fanout:
         sent = 0
         for form, connections in audience.direct.items():
             if connections:
-                message = self._message(form, event, payload)
+                message = self._message(form, event, payload, self._mark(payload))
                 sent += len(connections)
                 if keep:
                     _send_kept(event, connections, message)
@@ -214,9 +268,16 @@ class Fanout:
             sent += 1
         return sent
 
-    def _message(self, form: WireForm, event: str, payload: Any) -> Message:
+    def _message(self, form: WireForm, event: str, payload: Any, mark: str = "") -> Message:
         envelope = Envelope(type=event, payload=payload, timestamp=self._clock.time_ms())
-        return Message(encode_event(form, event, envelope))
+        return Message(encode_event(form, event, envelope, mark))
+
+    def _mark(self, payload: Any) -> str:
+        # Only what all clients get in the order of publication has one: neither a snapshot nor
+        # what is sent at a client's own pace.
+        if self._order and isinstance(payload, StockUpdate):
+            return f"{self._order}.{payload.offset}"
+        return ""
 
     def _renewed(self, event: str, connection: Connection) -> Audience:
         """Return the audience without a connection that begins anew with it."""
@@ -227,7 +288,10 @@ class Fanout:
         return audience
 
     def _audience(self, event: str) -> Audience:
-        return self._audiences.setdefault(event, Audience())
+        audience = self._audiences.get(event)
+        if audience is None:
+            audience = self._audiences[event] = Audience()
+        return audience
 
     async def run(self) -> None:
         """Deliver what was held back for a client's own pace, until cancelled."""
