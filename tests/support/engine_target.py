@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from stockstream.engine import AsyncServer, EngineError
+from stockstream.engine import AsyncServer, EngineError, Limits
 
 #: Lifecycle calls by Socket.IO id, so that one connection can ask what happened to another.
 lifecycles: dict[str, list[str]] = defaultdict(list)
@@ -24,7 +24,11 @@ records: dict[str, list[int]] = defaultdict(list)
 PROFILES: dict[str, dict[str, Any]] = {
     "ordinary": {},
     "short": {"ping_interval": 0.3, "ping_timeout": 0.2},
-    "deadlines": {},
+    "deadlines": {
+        "limits": Limits(
+            connect_seconds=0.5, upgrade_seconds=0.5, body_seconds=0.5, header_seconds=0.5
+        ),
+    },
     "corsList": {"cors_allowed_origins": ["https://good.example"]},
     "corsAny": {"cors_allowed_origins": "*"},
     "msgpack": {"serializer": "msgpack"},
@@ -135,7 +139,7 @@ async def start(settings: dict[str, Any]) -> int:
     server.on("connect", refuse, namespace="/refused")
     app = web.Application()
     server.attach(app, socketio_path="socket.io")
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, keepalive_timeout=server.limits.header_seconds)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -56,7 +56,7 @@ async def test_unknown_namespace_is_refused_with_a_message(ordinary: Endpoint) -
         assert await socket.receive() == '44/random,{"message":"Invalid namespace"}'
 
 
-@pytest.mark.parametrize("name", ["/__proto__", "/" + "x" * 2_000, "/custom?token=1", "/ ", "/é"])
+@pytest.mark.parametrize("name", ["/__proto__", "/" + "x" * 2_000, "/ ", "/é"])
 async def test_strange_namespaces_are_unknown_ones(ordinary: Endpoint, name: str) -> None:
     async with ordinary.opened() as socket:
         await socket.send(f"40{name},")

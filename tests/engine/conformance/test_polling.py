@@ -146,7 +146,7 @@ async def test_garbage_in_a_post_is_answered_400(ordinary: Endpoint, body: str) 
 
 
 @engine_only("the reference decodes what it can of a broken base64 text")
-@pytest.mark.parametrize("body", ["b", "b*", "bAQI", "bAQIDBA"])
+@pytest.mark.parametrize("body", ["b*", "bAQI", "bAQIDBA"])
 async def test_broken_base64_closes_the_session(ordinary: Endpoint, body: str) -> None:
     session = await ordinary.connected_polling()
     head = '451-["echo",{"_placeholder":true,"num":0}]'
