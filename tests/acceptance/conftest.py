@@ -1,6 +1,8 @@
 """The JavaScript clients and the usual server of the acceptance tests."""
 
+import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,17 @@ BUSY = {
 }
 
 
+@asynccontextmanager
+async def shown_server(*args: str, **settings: str) -> AsyncIterator[Server]:
+    """Run a busy server with further settings; pytest shows its output where a test fails."""
+    env = {f"STOCKSTREAM_{name.upper()}": value for name, value in settings.items()}
+    async with running_server(*args, env={**BUSY, **env}) as running:
+        try:
+            yield running
+        finally:
+            sys.stdout.write(running.child.output())
+
+
 @pytest.fixture
 async def crowd() -> AsyncIterator[Crowd]:
     """A process that connects JavaScript clients."""
@@ -28,7 +41,7 @@ async def crowd() -> AsyncIterator[Crowd]:
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     """A server with a busy simulated market."""
-    async with running_server(env=BUSY) as running:
+    async with shown_server() as running:
         yield running
 
 
@@ -42,8 +55,7 @@ def way(request: pytest.FixtureRequest) -> Way:
 @pytest.fixture
 async def lazy_server() -> AsyncIterator[Server]:
     """A server with a market in which every third quote brings a new price."""
-    lazy = {**BUSY, "STOCKSTREAM_SIMULATED_CHANGE_PROBABILITY": "0.34"}
-    async with running_server(env=lazy) as running:
+    async with shown_server(simulated_change_probability="0.34") as running:
         yield running
 
 
@@ -57,12 +69,12 @@ async def burst_server(tmp_path: Path) -> AsyncIterator[Server]:
     burst = [f"{1_400_000_001_000 + 10 * n},EURUSD,{1.2 + n / 1e4:.4f},,," for n in range(200)]
     first, last = "1400000000000,EURUSD,1.1,,,", "1400000003010,EURUSD,1.5,,,"
     recording.write_text("\n".join([HEADER, first, *burst, last]) + "\n")
-    async with running_server("--provider", "replay", "--replay-file", str(recording)) as running:
+    async with shown_server("--provider", "replay", "--replay-file", str(recording)) as running:
         yield running
 
 
 @pytest.fixture
 async def patient() -> AsyncIterator[Server]:
     """A server that keeps streaming for long after the last client left."""
-    async with running_server(env={**BUSY, "STOCKSTREAM_SUBSCRIPTION_TIMEOUT": "600"}) as running:
+    async with shown_server(subscription_timeout="600") as running:
         yield running

@@ -1,16 +1,14 @@
 """What one client, and one symbol, may have."""
 
-from tests.acceptance.conftest import BUSY
+from tests.acceptance.conftest import shown_server
 from tests.acceptance.crowd import Crowd
-from tests.support.processes import Server, running_server
+from tests.support.processes import Server
 
 APPLE = "stock_update_AAPL"
 
 
 async def test_client_has_no_more_subscriptions_than_its_limit(crowd: Crowd) -> None:
-    async with running_server(
-        env={**BUSY, "STOCKSTREAM_MAX_SUBSCRIPTIONS_PER_CLIENT": "2"}
-    ) as server:
+    async with shown_server(max_subscriptions_per_client="2") as server:
         client = await crowd.connect(server.url)
 
         reply = await client.subscribe("stock_update_A", "stock_update_B", "stock_update_C")
@@ -26,7 +24,7 @@ async def test_client_has_no_more_subscriptions_than_its_limit(crowd: Crowd) -> 
 
 
 async def test_symbol_has_no_more_clients_than_its_limit(crowd: Crowd) -> None:
-    async with running_server(env={**BUSY, "STOCKSTREAM_MAX_SUBSCRIPTIONS": "2"}) as server:
+    async with shown_server(max_subscriptions="2") as server:
         clients = [await crowd.connect(server.url) for _ in range(3)]
 
         replies = [await client.subscribe(APPLE, "performance_alert") for client in clients[:2]]
@@ -43,9 +41,7 @@ async def test_symbol_has_no_more_clients_than_its_limit(crowd: Crowd) -> None:
 
 
 async def test_stock_data_does_not_get_around_the_limit(crowd: Crowd) -> None:
-    async with running_server(
-        env={**BUSY, "STOCKSTREAM_MAX_SUBSCRIPTIONS_PER_CLIENT": "1"}
-    ) as server:
+    async with shown_server(max_subscriptions_per_client="1") as server:
         client = await crowd.connect(server.url)
         await client.subscribe("stock_update_MSFT")
 

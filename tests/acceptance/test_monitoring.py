@@ -2,21 +2,20 @@
 
 import time
 
-from tests.acceptance.conftest import BUSY
+from tests.acceptance.conftest import shown_server
 from tests.acceptance.crowd import Crowd
 from tests.acceptance.http import get, metrics, stats
-from tests.support.processes import Server, running_server
+from tests.support.processes import Server
 
 ALARMED = {
-    **BUSY,
-    "STOCKSTREAM_METRICS_INTERVAL": "0.3",
-    "STOCKSTREAM_MAX_MEMORY_MB": "1",
-    "STOCKSTREAM_NODE_ID": "node-of-the-test",
+    "metrics_interval": "0.3",
+    "max_memory_mb": "1",
+    "node_id": "node-of-the-test",
 }
 
 
 async def test_measurements_reach_clients_that_want_them(crowd: Crowd) -> None:
-    async with running_server(env=ALARMED) as server:
+    async with shown_server(**ALARMED) as server:
         client, other = await crowd.connect(server.url), await crowd.connect(server.url)
         await other.subscribe("stock_update_AAPL")
         assert await client.subscribe("performance_metrics", "stock_update_AAPL") == {
@@ -45,8 +44,7 @@ async def test_measurements_reach_clients_that_want_them(crowd: Crowd) -> None:
 
 async def test_alert_reaches_clients_that_want_it_once(crowd: Crowd) -> None:
     # The first measurement comes late enough for a client to be there.
-    env = {**ALARMED, "STOCKSTREAM_METRICS_INTERVAL": "2"}
-    async with running_server(env=env) as server:
+    async with shown_server(**{**ALARMED, "metrics_interval": "2"}) as server:
         client = await crowd.connect(server.url)
         await client.subscribe("performance_alert", "performance_metrics")
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.conftest import shown_server
 from tests.acceptance.http import get, metrics
 from tests.support.npm import NodeProgram, run_node
-from tests.support.processes import ROOT, running_server
+from tests.support.processes import ROOT
 
 TWELVE_MINUTES = ROOT / "tests" / "data" / "ticks_fx_20140506_1224.csv.gz"
 WATCHED = ("EURUSD", "XAUUSD")
@@ -49,7 +50,7 @@ async def assert_every_change_arrives(recording: Path, speed: str) -> None:
     truth = {symbol: price_changes(recording, symbol) for symbol in WATCHED}
     replay = ("--provider", "replay", "--replay-file", str(recording), "--replay-speed", speed)
     async with (
-        running_server(*replay) as server,
+        shown_server(*replay) as server,
         run_node("acceptance_prices.js", server.url, *WATCHED) as client,
     ):
         last = {symbol: len(prices) for symbol, prices in truth.items()}

@@ -9,17 +9,13 @@ import pytest
 import redis
 import socketio
 
-from tests.acceptance.conftest import BUSY
+from tests.acceptance.conftest import shown_server
 from tests.acceptance.crowd import Crowd, JsClient, assert_complete
 from tests.acceptance.http import get, metrics, stats_when
-from tests.support.processes import Server, running_server, wait_until
+from tests.support.processes import Server, wait_until
 from tests.support.redis_server import RedisServer, running_redis
 
 APPLE = "stock_update_AAPL"
-
-
-def with_redis(server: RedisServer, **settings: str) -> dict[str, str]:
-    return {**BUSY, "STOCKSTREAM_REDIS_URL": server.url, **settings}
 
 
 def stored(server: RedisServer) -> list[tuple[dict[str, Any], float]]:
@@ -33,7 +29,7 @@ def stored(server: RedisServer) -> list[tuple[dict[str, Any], float]]:
 async def test_documented_keys_hold_what_clients_got(
     redis_server: RedisServer, crowd: Crowd
 ) -> None:
-    async with running_server(env=with_redis(redis_server)) as server:
+    async with shown_server(redis_url=redis_server.url) as server:
         client = await crowd.connect(server.url)
         await client.subscribe(APPLE)
         await client.updates_of("AAPL", 10)
@@ -72,7 +68,7 @@ async def test_history_keeps_the_last_thousand_updates(
     ticks = [f"{1_400_000_000_000 + n},AAPL,{100 + n / 100:.2f},,," for n in range(1_500)]
     recording.write_text("timestamp_ms,symbol,price,size,bid,ask\n" + "\n".join(ticks) + "\n")
     replay = ("--provider", "replay", "--replay-file", str(recording), "--replay-speed", "0")
-    async with running_server(*replay, env=with_redis(redis_server)) as server:
+    async with shown_server(*replay, redis_url=redis_server.url) as server:
         client = await crowd.connect(server.url)
         await client.subscribe(APPLE)
 
@@ -89,8 +85,8 @@ async def test_history_keeps_the_last_thousand_updates(
 async def test_emit_of_another_program_reaches_clients_of_every_node_once(
     redis_server: RedisServer, crowd: Crowd, manager: str
 ) -> None:
-    env = with_redis(redis_server)
-    async with running_server(env=env) as one, running_server(env=env) as two:
+    url = redis_server.url
+    async with shown_server(redis_url=url) as one, shown_server(redis_url=url) as two:
         clients = [await crowd.connect(server.url) for server in (one, two)]
         # A node listens to Redis from some moment on; what counts is that nothing comes twice.
         sent = 0
@@ -128,14 +124,14 @@ async def emit_elsewhere(manager: str, url: str, number: int) -> None:
 async def test_restarted_server_does_not_emit_an_unchanged_price_again(
     redis_server: RedisServer, crowd: Crowd
 ) -> None:
-    env = with_redis(redis_server, STOCKSTREAM_SIMULATED_CHANGE_PROBABILITY="0")
-    async with running_server(env=env) as server:
+    settings = {"redis_url": redis_server.url, "simulated_change_probability": "0"}
+    async with shown_server(**settings) as server:
         before = await crowd.connect(server.url)
         await before.subscribe(APPLE)
         (first,) = await before.updates_of("AAPL", 1)
         await wait_until(lambda: stored(redis_server), "the cache to be written")
 
-    async with running_server(env=env) as server:
+    async with shown_server(**settings) as server:
         after = await crowd.connect(server.url)
         await after.subscribe(APPLE)
         (snapshot,) = await after.updates_of("AAPL", 1)
@@ -161,7 +157,7 @@ async def updates_go_on(client: JsClient, count: int) -> None:
 
 async def test_clients_notice_nothing_when_redis_is_killed_and_comes_back(crowd: Crowd) -> None:
     with running_redis() as own_redis:
-        async with running_server(env=with_redis(own_redis)) as server:
+        async with shown_server(redis_url=own_redis.url) as server:
             client = await crowd.connect(server.url)
             await client.subscribe(APPLE)
             await updates_go_on(client, 10)
@@ -195,7 +191,7 @@ async def test_clients_notice_nothing_when_redis_is_killed_and_comes_back(crowd:
 
 async def test_redis_that_hangs_holds_up_nobody(crowd: Crowd) -> None:
     with running_redis() as own_redis:
-        async with running_server(env=with_redis(own_redis)) as server:
+        async with shown_server(redis_url=own_redis.url) as server:
             client = await crowd.connect(server.url)
             await client.subscribe(APPLE)
             await updates_go_on(client, 5)

@@ -5,10 +5,10 @@ import time
 
 import aiohttp
 
-from tests.acceptance.conftest import BUSY
+from tests.acceptance.conftest import shown_server
 from tests.acceptance.crowd import WAYS, Crowd, Way, assert_complete
 from tests.support.ports import free_port
-from tests.support.processes import STOCKSTREAM, running_child, running_server
+from tests.support.processes import STOCKSTREAM, running_child
 
 #: The documented `SHUTDOWN_TIMEOUT`, and what a process takes to end when all is done.
 WITHIN = 10.0 + 5.0
@@ -23,7 +23,7 @@ async def listening(url: str) -> bool:
 
 
 async def test_clients_hear_of_the_end_and_the_process_ends_well(crowd: Crowd, way: Way) -> None:
-    async with running_server(env=BUSY) as server:
+    async with shown_server() as server:
         client = await crowd.connect(server.url, way)
         await client.subscribe("stock_update_AAPL")
         if len(way.transports) == 2:
@@ -63,7 +63,7 @@ async def test_clients_come_back_to_the_server_started_anew(crowd: Crowd) -> Non
 
 
 async def test_nobody_new_is_let_in_while_the_server_ends(crowd: Crowd) -> None:
-    async with running_server(env=BUSY) as server:
+    async with shown_server() as server:
         witness = await crowd.connect(server.url)
         server.child.terminate()
         await witness.hear("disconnect")
@@ -76,7 +76,7 @@ async def test_nobody_new_is_let_in_while_the_server_ends(crowd: Crowd) -> None:
 
 
 async def test_client_that_reads_nothing_does_not_hold_up_the_end(crowd: Crowd) -> None:
-    async with running_server(env=BUSY) as server:
+    async with shown_server() as server:
         url = f"{server.url}/socket.io/?EIO=4&transport=websocket"
         async with aiohttp.ClientSession() as session, session.ws_connect(url) as deaf:
             await deaf.send_str("40")
@@ -90,7 +90,7 @@ async def test_client_that_reads_nothing_does_not_hold_up_the_end(crowd: Crowd) 
 
 
 async def test_idle_server_ends_well_and_frees_its_port() -> None:
-    async with running_server() as server:
+    async with shown_server() as server:
         assert await listening(server.url)
         server.child.terminate()
         assert await server.child.exit_status(WITHIN) == 0
