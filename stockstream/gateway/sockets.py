@@ -1,8 +1,8 @@
 """The Socket.IO door (documented, section 3.2): clients, their events, statistics."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from inspect import isawaitable
+from collections.abc import Awaitable, Callable, Coroutine
+from inspect import iscoroutine
 from typing import Any, Final
 
 import structlog
@@ -22,7 +22,7 @@ from stockstream.wire.replies import Connected, error_reply
 
 log = structlog.get_logger(__name__)
 
-Answer = Callable[[Client, object], Any | Awaitable[Any]]
+Answer = Callable[[Client, object], Any | Coroutine[Any, Any, Any]]
 #: Longest part of an unknown event's name that is repeated to the client.
 _SHOWN: Final = 64
 
@@ -153,15 +153,16 @@ class SocketGateway:
             if client is None:
                 return None
             self.messages_in += 1
-            with structlog.contextvars.bound_contextvars(client=sid):
-                return await self._answer(client, event, answer, payload)
+            # For good: a task works for one client only.
+            structlog.contextvars.bind_contextvars(client=sid)
+            return await self._answer(client, event, answer, payload)
 
         return handle
 
     async def _answer(self, client: Client, event: str, answer: Answer, payload: object) -> Any:
         try:
             reply = answer(client, payload)
-            return await reply if isawaitable(reply) else reply
+            return await reply if iscoroutine(reply) else reply
         except RefusedError as error:
             self._faults += isinstance(error, UnavailableError)
             return self._refuse(client, event, error)
