@@ -4,7 +4,7 @@ Everything that has to be decided together lives in one hash slot (``{q}``) of o
 one Lua script makes each step atomic on a plain Redis, behind Sentinel, and in Redis Cluster alike.
 No node's clock matters: whatever expires does so by the clock of Redis. What a node uses::
 
-    link = open_link("redis://host/0")      # or redis+sentinel://…, redis+cluster://…: see address.py
+    link = open_link("redis://host/0")      # Sentinel and Redis Cluster: see address.py
 
     membership = Membership(link, node=node, role=Role.ALL, listener=listener, clock=clock)
     await membership.run()                  # a task: renews, acquires and releases partitions
@@ -20,15 +20,16 @@ No node's clock matters: whatever expires does so by the clock of Redis. What a 
 
     bus = QuoteBus(link, node=node, log=log, receiver=receiver, clock=clock, random=random)
     bus.watch(symbol); bus.unwatch(symbol)  # no waiting; a turn's worth goes out as one command
-    bus.listen(channel, callback)           # other channels of the same connection
+    bus.listen(link.channels.demand, demand.hear, demand.repair)
+    bus.listen(link.channels.members, membership.wake, membership.wake)
     await bus.run()                         # a task: connects, resubscribes, catches up
     bus.hearing, bus.since                  # for /readyz: proved by a canary, and since when
 
-    demand = Demand(link, node=node, clock=clock, on_change=…)
+    demand = SharedDemand(link, node=node, clock=clock, on_change=…)
     demand.want(symbol); demand.drop(symbol)          # what clients of this node want
     demand.wanted_by(symbol)                          # how many nodes want it
     await demand.run()                                # a task: tells others, repairs what was lost
-    demand.members(nodes)                             # forget those who are gone
+    demand.members(nodes)                             # what the listener of members is told
 
 An update's *offset* is its place in the one order of all updates: a number that only grows, also
 when Redis lost its data or a replica took over (it is never below that Redis' clock in µs). It has

@@ -1,0 +1,143 @@
+-- Numbers, stores and publishes updates in one step. Updates of a partition that the caller does
+-- not own (any more) are refused.
+--
+-- KEYS: leases, offset, origin; then of each symbol: state, log, and on a Redis that has all slots
+--       the documented value and history.
+-- ARGV: node, command to publish with, prefix of channels, epoch for sequences that start anew,
+--       most updates kept, seconds that a log lives, a value lives, a history lives ('' where the
+--       documented keys are not written here); then of each group: partition, token, number of
+--       symbols; of each symbol: name, epoch and seq that the caller was told last, '1' to start
+--       anew, number of changes; of each change: serial, price, timestamp, and the payload without
+--       seq, epoch and closing brace.
+-- Returns for each group false where it is refused, else of each symbol: epoch, seq of its last
+-- update, then for each change its seq, 0 where it changed nothing.
+
+local node, publish, prefix, fresh_epoch = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local keep, log_ttl, value_ttl, history_ttl = tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
+local documented = value_ttl ~= ''
+-- Logs are cut when they are longer by so many than what is kept, and not for each update.
+local SLACK = 100
+
+local function digits(number) return string.format('%.0f', number) end
+
+local time = redis.call('TIME')
+local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+-- Also after a loss of data, offsets must not be given a second time.
+local offset = math.max(tonumber(redis.call('GET', KEYS[2]) or 0), now_us)
+redis.call('SET', KEYS[3], digits(offset), 'NX')
+local origin = tonumber(redis.call('GET', KEYS[3]))
+-- Changes when another replica becomes the master, which may lack what was accepted last.
+local lineage = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
+
+local key, at = 4, 9
+
+local function owns(partition, token)
+  local lease = redis.call('HGET', KEYS[1], partition)
+  return lease and string.sub(lease, 1, #token + #node + 2) == token .. ' ' .. node .. ' '
+end
+
+local function load(state_key, log_key, known_epoch, known_seq, restart)
+  local held = redis.call(
+    'HMGET', state_key, 'epoch', 'seq', 'price', 'node', 'serial', 'lineage', 'origin'
+  )
+  local state = {
+    epoch = held[1], seq = tonumber(held[2] or 0), price = held[3],
+    serial = held[4] == node and tonumber(held[5]) or -1, origin = held[7],
+  }
+  if not state.epoch then
+    state.origin = digits(math.max(origin, now_us - tonumber(log_ttl) * 1000000))
+    restart = true
+  elseif held[6] ~= lineage and not (known_epoch == held[1] and known_seq == held[2]) then
+    -- Nobody can say that nothing is missing between what is held and what comes now.
+    redis.call('DEL', log_key)
+    state.origin = digits(offset)
+    restart = true
+  end
+  state.restart = restart
+  return state
+end
+
+local function begin_anew(state)
+  state.epoch, state.seq, state.price = fresh_epoch, 0, false
+end
+
+local function trim(log_key, state)
+  local excess = redis.call('ZCARD', log_key) - keep
+  if excess < SLACK then return end
+  local edge = redis.call('ZRANGE', log_key, excess - 1, excess - 1)
+  state.origin = string.match(edge[1], '^%d+')
+  redis.call('ZREMRANGEBYRANK', log_key, 0, excess - 1)
+end
+
+local function write_documented(value_key, history_key, added, began)
+  if began then redis.call('ZREMRANGEBYSCORE', history_key, added[1], '+inf') end
+  redis.call('ZADD', history_key, unpack(added))
+  redis.call('ZREMRANGEBYRANK', history_key, 0, -keep - 1)
+  redis.call('EXPIRE', history_key, history_ttl)
+  redis.call('SET', value_key, added[#added], 'EX', value_ttl)
+end
+
+local function commit_symbol()
+  local symbol, count = ARGV[at], tonumber(ARGV[at + 4])
+  local state_key, log_key = KEYS[key], KEYS[key + 1]
+  local state = load(state_key, log_key, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3] == '1')
+  local first = at + 5
+  local lines, entries, added, seqs, began = {}, {}, {}, {}, false
+  local payload
+  for i = first, first + 4 * (count - 1), 4 do
+    local serial, price = tonumber(ARGV[i]), ARGV[i + 1]
+    local seq = 0
+    if serial > state.serial then
+      if state.restart then
+        begin_anew(state)
+        state.restart, began = false, true
+      end
+      if price ~= state.price then
+        seq = state.seq + 1
+        offset = offset + 1
+        payload = ARGV[i + 3] .. ',"seq":' .. seq .. ',"epoch":"' .. state.epoch .. '"}'
+        local line = digits(offset) .. ' ' .. payload
+        state.seq, state.price, state.serial = seq, price, serial
+        lines[#lines + 1] = line
+        entries[#entries + 1] = digits(offset)
+        entries[#entries + 1] = line
+        added[#added + 1] = ARGV[i + 2]
+        added[#added + 1] = payload
+      end
+    end
+    seqs[#seqs + 1] = seq
+  end
+  if #lines > 0 then
+    redis.call('ZADD', log_key, unpack(entries))
+    trim(log_key, state)
+    redis.call(
+      'HSET', state_key, 'epoch', state.epoch, 'seq', state.seq, 'price', state.price, 'node', node,
+      'serial', digits(state.serial), 'lineage', lineage, 'origin', state.origin,
+      'offset', digits(offset), 'payload', payload
+    )
+    redis.call('EXPIRE', log_key, log_ttl)
+    redis.call('EXPIRE', state_key, log_ttl)
+    if documented then write_documented(KEYS[key + 2], KEYS[key + 3], added, began) end
+    redis.call(publish, prefix .. symbol, table.concat(lines, '\n'))
+  end
+  return { state.epoch or '', state.seq, unpack(seqs) }
+end
+
+local function skip_symbol() return 5 + 4 * tonumber(ARGV[at + 4]) end
+
+local reply = {}
+while at <= #ARGV do
+  local owned = owns(ARGV[at], ARGV[at + 1])
+  local symbols = tonumber(ARGV[at + 2])
+  local committed = {}
+  at = at + 3
+  for _ = 1, symbols do
+    local size = skip_symbol()
+    if owned then committed[#committed + 1] = commit_symbol() end
+    at = at + size
+    key = key + (documented and 4 or 2)
+  end
+  reply[#reply + 1] = owned and committed
+end
+redis.call('SET', KEYS[2], digits(offset))
+return reply
