@@ -1,6 +1,6 @@
 """Who gets an event, and in which way each of them does."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from stockstream.core.pace import Pace
 from stockstream.engine import Connection, Message
@@ -72,15 +72,19 @@ class Member:
 
 
 class CatchUp:
-    """A member that is being given what it missed."""
+    """A connection that is being given what it missed of one or more events."""
 
-    __slots__ = ("held", "member", "overflowed")
+    __slots__ = ("connection", "form", "held", "members", "overflowed")
 
-    #: Updates held back at most; a longer wait ends in a snapshot.
+    #: Updates held back at most.
     LIMIT = 1_000
 
-    def __init__(self, member: Member) -> None:
-        self.member = member
+    def __init__(self, members: Mapping[str, Member]) -> None:
+        #: By event; all of one connection.
+        self.members = members
+        first = next(iter(members.values()))
+        self.connection = first.connection
+        self.form = first.form
         #: What was published meanwhile, in order.
         self.held: list[StockUpdate] = []
         self.overflowed = False

@@ -220,7 +220,6 @@ class Fanout:
             if audience.paced:
                 sent += self._send_paced(event, audience, update)
             if audience.waiting or audience.catching_up:
-                _flush(bursts)
                 sent += self._start_live(event, audience, update)
         _flush(bursts)
         return sent

@@ -1,7 +1,7 @@
 """What clients ask for (documented, section 3.2), from the decoded payload to the reply."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -47,7 +47,7 @@ MAX_REQUESTS: Final = 16
 _QUOTE_TIMEOUT: Final = 3.0
 #: Missed updates sent to a client in one go, the bytes that may wait for it before the next go,
 #: and the seconds between two looks at them.
-_CHUNK: Final = 100
+CHUNK: Final = 100
 _ROOM: Final = 100_000
 _ROOM_CHECK: Final = 0.05
 
@@ -99,7 +99,8 @@ class Requests:
         # One for all its events.
         member = Member(client.connection, client.form, request.max_rate)
         for channel in accepted:
-            self._join(channel, member, since.get(channel.name))
+            self._note(client, channel, request.max_rate)
+            self._join(client, channel, member, since.get(channel.name))
         return reply
 
     def unsubscribe(self, client: Client, payload: object) -> Any:
@@ -162,6 +163,38 @@ class Requests:
         for event in self._subscriptions.events_of(client):
             self._leave(client, _channel(event))
 
+    def restore(self, client: Client) -> dict[str, Member]:
+        """Subscribe a client that has come back to what it was subscribed to.
+
+        Returns:
+            By event, the listeners of quotes that get all of them: they can be told what they
+            missed. The client gets nothing yet, not even of the others: see :meth:`join_rest`.
+
+        Raises:
+            SubscriptionLimitError: there is no room for it any more.
+        """
+        members: dict[str, Member] = {}
+        for event in client.floors:
+            channel = _channel(event)
+            if self._subscriptions.add(client, event):
+                self._acquire(channel)
+            if _is_quote(channel) and event not in client.rates:
+                members[event] = Member(client.connection, client.form, None)
+        return members
+
+    def join_rest(self, client: Client, fresh: Collection[str]) -> None:
+        """Let a client that has come back have what it was not told of.
+
+        Those are bars and measurements, quotes at its own pace, and ``fresh``: quotes of which it
+        may not have seen the snapshot.
+        """
+        for event in client.floors:
+            channel = _channel(event)
+            rate = client.rates.get(event)
+            if event in fresh or rate is not None or not _is_quote(channel):
+                member = Member(client.connection, client.form, rate)
+                self._join(client, channel, member, None)
+
     async def aclose(self) -> None:
         """Give up what is still being read for returning clients."""
         tasks = list(self._catching_up)
@@ -185,23 +218,39 @@ class Requests:
                 accepted[channel.name] = channel
         return list(accepted.values()), refused
 
-    def _join(self, channel: Channel, member: Member, since: Position | None) -> None:
-        if channel.symbol is None or channel.timeframe is not None:
+    def _note(self, client: Client, channel: Channel, rate: float | None) -> None:
+        """Note what matters should the client come back: what it is about to be told, and how."""
+        client.floors[channel.name] = self._streaming.offset
+        if rate is None:
+            client.rates.pop(channel.name, None)
+        else:
+            client.rates[channel.name] = rate
+
+    def _join(
+        self, client: Client, channel: Channel, member: Member, since: Position | None
+    ) -> None:
+        if channel.symbol is None or not _is_quote(channel):
             self._fanout.join(channel.name, member)
         elif since is not None:
-            self._start_catching_up(channel.symbol, member, since)
+            self._start_catching_up(client, channel.symbol, member, since)
         else:
             self._fanout.join_waiting(channel.name, member)
             self._settle(channel.symbol)
 
-    def _start_catching_up(self, symbol: Symbol, member: Member, since: Position) -> None:
+    def _start_catching_up(
+        self, client: Client, symbol: Symbol, member: Member, since: Position
+    ) -> None:
         # From here on nothing is missed: what is published is held back until the rest is sent.
-        catch_up = self._fanout.hold(names.stock_update(symbol), member)
-        task = asyncio.create_task(self._catch_up(symbol, catch_up, since))
+        event = names.stock_update(symbol)
+        client.floors[event] = None
+        catch_up = self._fanout.hold(event, member)
+        task = asyncio.create_task(self._catch_up(client, symbol, catch_up, since))
         self._catching_up.add(task)
         task.add_done_callback(self._catching_up.discard)
 
-    async def _catch_up(self, symbol: Symbol, catch_up: CatchUp, since: Position) -> None:
+    async def _catch_up(
+        self, client: Client, symbol: Symbol, catch_up: CatchUp, since: Position
+    ) -> None:
         event = names.stock_update(symbol)
         try:
             missed = await self._streaming.missed(symbol, since)
@@ -209,17 +258,19 @@ class Requests:
             log.warning("missed_updates_not_read", symbol=symbol, error=str(error))
             missed = None
         position: Position | None = since
-        for start in range(0, len(missed or ()), _CHUNK):
-            chunk = (missed or ())[start : start + _CHUNK]
-            await self._room(catch_up.member.connection)
+        for start in range(0, len(missed or ()), CHUNK):
+            chunk = (missed or ())[start : start + CHUNK]
+            await self.room(catch_up.connection)
             if not self._fanout.send_missed(event, catch_up, chunk):
                 return
             position = chunk[-1].position
         position = None if missed is None else position
         if self._fanout.resume(event, catch_up, position):
             self._settle(symbol)
+        if event in client.floors:
+            client.floors[event] = self._streaming.offset
 
-    async def _room(self, connection: Connection) -> None:
+    async def room(self, connection: Connection) -> None:
         """Wait until a client has read most of what it was sent.
 
         The engine ends one that never does.
@@ -233,6 +284,8 @@ class Requests:
             self._fanout.settle(snapshot)
 
     def _leave(self, client: Client, channel: Channel) -> None:
+        client.floors.pop(channel.name, None)
+        client.rates.pop(channel.name, None)
         if self._subscriptions.remove(client, channel.name):
             self._fanout.leave(channel.name, client.connection)
             self._release(channel)
@@ -248,3 +301,7 @@ class Requests:
             self._streaming.release(channel.symbol)
             if channel.timeframe is not None:
                 self._bar_updates.release(channel.symbol, channel.timeframe)
+
+
+def _is_quote(channel: Channel) -> bool:
+    return channel.symbol is not None and channel.timeframe is None

@@ -20,14 +20,17 @@ class WireForm(Enum):
     MSGPACK = "msgpack"
 
 
-def encode_event(form: WireForm, name: str, payload: Any) -> str | bytes:
-    """Return the packet of an event of the default namespace, with one argument.
+def encode_event(form: WireForm, name: str, payload: Any, mark: str = "") -> str | bytes:
+    """Return the packet of an event of the default namespace.
 
     Args:
         form: how the client wants it.
         name: the event; needs no escaping beyond what JSON does.
         payload: anything that msgspec encodes. It must hold no NaN: msgspec writes it as null.
+        mark: second argument of the event: where a client that got it goes on when it comes back
+            (Socket.IO's connection state recovery). Empty: it has none.
     """
+    arguments = (name, payload, mark) if mark else (name, payload)
     if form is WireForm.JSON:
-        return f"{_EVENT}{_json.encode((name, payload)).decode()}"
-    return _msgpack.encode({"type": _EVENT, "data": (name, payload), "nsp": "/"})
+        return f"{_EVENT}{_json.encode(arguments).decode()}"
+    return _msgpack.encode({"type": _EVENT, "data": arguments, "nsp": "/"})

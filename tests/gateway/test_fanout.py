@@ -46,9 +46,9 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[WireForm]]:
     """The form of each packet that was encoded."""
     forms: list[WireForm] = []
 
-    def count(form: WireForm, name: str, payload: Any) -> str | bytes:
+    def count(form: WireForm, name: str, payload: Any, mark: str = "") -> str | bytes:
         forms.append(form)
-        return encode_event(form, name, payload)
+        return encode_event(form, name, payload, mark)
 
     monkeypatch.setattr(fanout_module, "encode_event", count)
     yield forms
@@ -171,6 +171,15 @@ def test_who_asks_for_what_it_missed_gets_nothing_out_of_order(room: Room) -> No
     room.publish(7)
     peer.read_on()
     assert peer.seqs() == [4, 5, 6, 7]
+
+
+def test_who_missed_more_than_can_be_told_gets_a_snapshot(room: Room) -> None:
+    peer = room.crowd.peer()
+    catch_up = room.fanout.hold(EVENT_A, peer.member())
+    room.publish(7)
+    assert room.fanout.resume(EVENT_A, catch_up, update(5).position)
+    room.fanout.settle(update(7))
+    assert peer.updates() == [(7, True)]
 
 
 def test_after_leaving_nothing_comes(room: Room) -> None:
