@@ -35,6 +35,7 @@ async def test_client_gets_snapshot_and_updates(
     assert [update["seq"] - updates[0]["seq"] for update in updates] == list(range(len(updates)))
     assert place.client["transport"] == way.transports[-1]
     assert "disconnect" not in client.kinds()
+    await client.close()
 
 
 async def test_no_polling_request_reaches_a_node_that_does_not_know_its_session(
@@ -49,6 +50,8 @@ async def test_no_polling_request_reaches_a_node_that_does_not_know_its_session(
         await client.updates_of("AAPL", 20)
     assert [(await metrics(node.url))[sample] for node in shared_nodes] == before
     assert not any("disconnect" in client.kinds() for client in clients)
+    for client in clients:
+        await client.close()
 
 
 async def test_websocket_clients_of_one_address_are_spread_over_the_nodes(
@@ -64,3 +67,5 @@ async def test_haproxy_spreads_polling_clients_of_one_address_too(
 ) -> None:
     clients = [await crowd.connect(balancer.url, POLLING) for _ in range(9)]
     assert len(await nodes_of(clients, shared_nodes)) == 3
+    for client in clients:
+        await client.close()
