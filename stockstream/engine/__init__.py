@@ -15,6 +15,7 @@ from stockstream.engine.errors import (
 from stockstream.engine.limits import Limits
 from stockstream.engine.metrics import Metrics
 from stockstream.engine.sio.manager import Manager
+from stockstream.engine.sio.recovery import SessionRecovery
 from stockstream.engine.sio.server import AsyncServer
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "Message",
     "Metrics",
     "SessionNotFoundError",
+    "SessionRecovery",
     "UnsupportedError",
 ]

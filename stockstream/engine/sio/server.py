@@ -24,6 +24,7 @@ from stockstream.engine.sio.handlers import call
 from stockstream.engine.sio.inbox import Inbox
 from stockstream.engine.sio.manager import Manager, adopt, leave, send_all
 from stockstream.engine.sio.peer import CONNECTED, CONNECTING, Member, Peer
+from stockstream.engine.sio.recovery import SessionRecovery, claim
 
 engine_logger = logging.getLogger("stockstream.engine")
 
@@ -63,6 +64,7 @@ class AsyncServer(socketio.AsyncServer):
         trusted_proxies: Addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Host`
             are believed, `"unix"` for peers on a Unix socket.
         websocket_compression: Only False: frames are encoded once and shared by all clients.
+        recovery: Gives clients that lost their connection their sessions back; none by default.
         kwargs: As `socketio.AsyncServer` has them: ping_interval, ping_timeout (seconds),
             max_http_buffer_size (bytes), allow_upgrades, http_compression,
             compression_threshold (bytes), cookie, cors_allowed_origins, cors_credentials,
@@ -89,8 +91,10 @@ class AsyncServer(socketio.AsyncServer):
         limits: Limits | None = None,
         trusted_proxies: Sequence[str] = (),
         websocket_compression: bool = False,
+        recovery: SessionRecovery | None = None,
         **kwargs: Any,
     ) -> None:
+        self._recovery = recovery
         self.limits = limits or Limits()
         if isinstance(logger, bool):
             if logger:
@@ -180,6 +184,18 @@ class AsyncServer(socketio.AsyncServer):
         member.peer.left.add(namespace)
         self._reply(member.peer, packets.DISCONNECT, namespace)
         await self._leave(member, self.reason.SERVER_DISCONNECT)
+
+    async def drop(self, sid: str, namespace: str | None = None) -> None:
+        """Cut a client's connection off, as a broken network would; it comes back by itself.
+
+        Returns when its disconnect handler has run. Nothing happens if it is gone.
+        """
+        member = self.manager.member(sid, namespace or "/")
+        if member is None or member.state != CONNECTED:
+            return
+        leave(member)
+        await self._leave(member, self.reason.TRANSPORT_CLOSE)
+        member.peer.connection.end(self.reason.TRANSPORT_CLOSE, abort=True)
 
     async def shutdown(self, *, reason: str = "server shutting down", spread: float = 0.0) -> None:
         """Close all clients so that they come back, to another server or to the next start.
@@ -353,10 +369,11 @@ class AsyncServer(socketio.AsyncServer):
         if refusal is not None:
             self._refuse(peer, namespace, {"message": refusal})
             return
-        member = Member(self.eio.generate_id(), namespace, peer)
+        sid, pid = await self._identify(peer, namespace, auth)
+        member = Member(sid, namespace, peer)
         self.manager.add(member)
         if self.always_connect:
-            self._accept(member)
+            self._accept(member, pid)
         error = await self._ask(member, auth)
         if error is not None:
             await self._turn_away(member, error)
@@ -364,7 +381,7 @@ class AsyncServer(socketio.AsyncServer):
             # It left while its handler was busy: the handler is owed the other half.
             await self._leave(member, self.reason.TRANSPORT_CLOSE)
         elif member.state == CONNECTING:
-            self._accept(member)
+            self._accept(member, pid)
         if peer.environ is not None:
             peer.environ.release()
 
@@ -397,13 +414,26 @@ class AsyncServer(socketio.AsyncServer):
             return {"message": "Internal server error"}
         return SioConnectionRefusedError().error_args  # type: ignore[no-any-return]
 
-    def _accept(self, member: Member) -> None:
+    async def _identify(self, peer: Peer, namespace: str, auth: Any) -> tuple[str, str]:
+        """Return the id of the session to begin or go on with, and its private one."""
+        if self._recovery is None or namespace != "/":
+            return self.eio.generate_id(), ""
+        claimed = claim(auth)
+        if claimed is not None:
+            sid = await self._recovery.recover(peer.connection, *claimed)
+            if sid is not None:
+                return sid, claimed[0]
+        sid = self.eio.generate_id()
+        return sid, self._recovery.open(sid)
+
+    def _accept(self, member: Member, pid: str) -> None:
         member.state = CONNECTED
         if member.peer.left is not None:
             member.peer.left.discard(member.namespace)
         self.metrics.connects += 1
         member.peer.connection.accepted()
-        self._reply(member.peer, packets.CONNECT, member.namespace, {"sid": member.sid})
+        session = {"sid": member.sid, "pid": pid} if pid else {"sid": member.sid}
+        self._reply(member.peer, packets.CONNECT, member.namespace, session)
 
     async def _turn_away(self, member: Member, error: dict[str, Any]) -> None:
         if member.state == CONNECTING:
