@@ -69,7 +69,7 @@ class CatchingUp(RuleBasedStateMachine):
 
     # --- what happens -------------------------------------------------------------------------
 
-    @rule(count=st.integers(1, 3))
+    @rule(count=st.integers(1, 6))
     def publish(self, count: int) -> None:
         updates = [update(self.seq + n, epoch=f"e{self.epoch}") for n in range(1, count + 1)]
         self.seq += count

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
+from unittest.mock import Mock, patch
 
 import pytest
 from structlog.testing import capture_logs
@@ -205,8 +206,12 @@ async def test_after_the_pause_one_request_alone_tries_the_provider() -> None:
         before = len(polled.poller.requests)
         assert polled.loop.circuit is CircuitState.OPEN
         polled.poller.hanging = set(symbols)
-        await polled.pass_seconds(20)
+        sleep = Mock(wraps=polled.clock.sleep)
+        with patch.object(polled.clock, "sleep", sleep):
+            await polled.pass_seconds(20)
         assert len(polled.poller.requests) == before + 1
+        # The loop does not look again and again for what only an answer can bring.
+        assert sleep.call_count <= 2
         polled.poller.hanging, polled.poller.failure = set(), None
         await polled.pass_seconds(1)
         assert len(polled.poller.requests) >= before + 6

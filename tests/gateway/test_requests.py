@@ -1,0 +1,278 @@
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from stockstream.gateway.requests import MAX_REQUESTS
+from stockstream.model import Bar, Symbol, Timeframe
+from stockstream.ports import BarSource
+from tests.gateway.nodes import Client, running, until
+from tests.support.providers import FakePoller, FakeProvider, down, unknown
+
+AAPL, MSFT = Symbol("AAPL"), Symbol("MSFT")
+UPDATE = "stock_update_AAPL"
+BAR = Bar(timestamp=1_709_596_800_000, open=1.0, high=3.0, low=0.5, close=2.0, volume=7.0)
+
+
+class History(BarSource):
+    """One bar of everything, or an error."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    async def fetch_bars(
+        self, symbol: Symbol, timeframe: Timeframe, *, end_ms: int, limit: int
+    ) -> Sequence[Bar]:
+        if self.error is not None:
+            raise self.error
+        return [BAR]
+
+
+async def test_reply_snapshot_and_updates_come_in_this_order() -> None:
+    async with running() as node, node.client() as client:
+        answer = await client.ask("subscribe", {"events": ["stock_update_aapl"]})
+        assert answer == {"events": [UPDATE]}
+        snapshot = await client.event(UPDATE)
+        node.poller.prices[AAPL] = 11.0
+        change = await client.event(UPDATE)
+        assert [name for name, _ in client.events] == ["connected", "subscribed", UPDATE, UPDATE]
+        assert client.payloads("subscribed") == [answer]
+        assert snapshot["type"] == change["type"] == UPDATE
+        assert snapshot["payload"]["snapshot"] is True
+        assert snapshot["payload"]["price"] == 10.0
+        assert "snapshot" not in change["payload"]
+        assert (change["payload"]["price"], change["payload"]["seq"]) == (11.0, 2)
+
+
+async def test_a_snapshot_goes_to_the_newcomer_alone() -> None:
+    async with running() as node, node.client() as old, node.client() as new:
+        await old.ask("subscribe", {"events": [UPDATE]})
+        await old.event(UPDATE)
+        await new.ask("subscribe", {"events": [UPDATE]})
+        assert (await new.event(UPDATE))["payload"]["snapshot"] is True
+        node.poller.prices[AAPL] = 11.0
+        assert "snapshot" not in (await old.event(UPDATE))["payload"]
+
+
+async def test_the_rest_of_a_request_with_bad_names_is_accepted() -> None:
+    async with running() as node, node.client() as client:
+        names = [UPDATE, "stock_update_", "room-of-others", "bar_update_AAPL_2m", "bar_update__1m"]
+        answer = await client.ask("subscribe", {"events": names})
+        assert answer["events"] == [UPDATE]
+        assert [(each["event"], each["code"]) for each in answer["rejected"]] == [
+            ("stock_update_", "invalid_symbol"),
+            ("room-of-others", "unknown_event"),
+            ("bar_update_AAPL_2m", "unknown_timeframe"),
+            ("bar_update__1m", "invalid_symbol"),
+        ]
+        assert all(each["message"] for each in answer["rejected"])
+
+
+async def test_no_other_client_can_be_listened_to_by_its_id() -> None:
+    async with running() as node, node.client() as one, node.client() as other:
+        answer = await one.ask("subscribe", {"events": [other.id]})
+        assert answer["rejected"][0]["code"] == "unknown_event"
+
+
+@pytest.mark.parametrize(
+    ("event", "payload", "code", "field"),
+    [
+        ("subscribe", None, "invalid_payload", "payload"),
+        ("subscribe", [], "invalid_payload", "payload"),
+        ("subscribe", {}, "invalid_payload", "events"),
+        ("subscribe", {"events": "all"}, "invalid_payload", "events"),
+        ("subscribe", {"events": []}, "invalid_payload", "events"),
+        ("subscribe", {"events": [1]}, "invalid_payload", "events"),
+        ("subscribe", {"events": ["x" * 129]}, "invalid_payload", "events"),
+        ("subscribe", {"events": [UPDATE] * 1_001}, "invalid_payload", "events"),
+        ("subscribe", {"events": [UPDATE], "maxRate": 0}, "invalid_payload", "maxRate"),
+        ("subscribe", {"events": [UPDATE], "since": {UPDATE: 1}}, "invalid_payload", "since"),
+        ("subscribe", {"events": [UPDATE], "since": {"x": {"epoch": "e", "seq": 1}}},
+         "unknown_event", ""),
+        ("unsubscribe", {"events": None}, "invalid_payload", "events"),
+        ("unsubscribe", {"events": ["nothing"]}, "unknown_event", "nothing"),
+        ("get_stock_data", {}, "invalid_payload", "symbol"),
+        ("get_stock_data", {"symbol": "AAPL", "limit": 0}, "invalid_payload", "limit"),
+        ("get_stock_data", {"symbol": "AAPL", "limit": 1_001}, "invalid_payload", "limit"),
+        ("get_stock_data", {"symbol": "A A"}, "invalid_symbol", "A A"),
+        ("get_stock_data", {"symbol": "AAPL", "timeframe": "2h"}, "unknown_timeframe", "2h"),
+    ],
+)  # fmt: skip
+async def test_a_refused_request_gets_its_code_as_event_and_as_acknowledgement(
+    event: str, payload: Any, code: str, field: str
+) -> None:
+    async with running() as node, node.client() as client:
+        answer = await client.ask(event, payload)
+        assert answer["code"] == code
+        kind = "stock_data_error" if event == "get_stock_data" else f"{event}_error"
+        assert answer["type"] == kind
+        assert field in answer["message"]
+        assert client.payloads("error") == [answer]
+        assert node.node.gateway.refused == {code: 1}
+        # No fault of ours, and no subscription either.
+        assert node.node.gateway.errors == 0
+        assert node.node.gateway.get_subscription_stats() == {}
+        assert set(node.node.streaming.get_active_subscriptions().values()) <= {0}
+
+
+async def test_an_unknown_event_gets_an_error() -> None:
+    async with running() as node, node.client() as client:
+        answer = await client.ask("buy", {"symbol": "AAPL"})
+        assert (answer["type"], answer["code"]) == ("buy_error", "unknown_event")
+        assert await client.ask("b" * 10_000) == client.payloads("error")[-1]
+        assert len(client.payloads("error")[-1]["type"]) < 100
+
+
+async def test_a_client_has_no_more_subscriptions_than_it_may_have() -> None:
+    async with running(max_subscriptions_per_client=2) as node, node.client() as client:
+        answer = await client.ask(
+            "subscribe", {"events": [UPDATE, "stock_update_MSFT", "stock_update_IBM", UPDATE]}
+        )
+        assert answer["events"] == [UPDATE, "stock_update_MSFT"]
+        assert [each["code"] for each in answer["rejected"]] == ["subscription_limit"]
+        await client.ask("unsubscribe", {"events": [UPDATE]})
+        answer = await client.ask("subscribe", {"events": ["stock_update_IBM"]})
+        assert answer == {"events": ["stock_update_IBM"]}
+
+
+async def test_an_event_has_no_more_clients_than_it_may_have() -> None:
+    async with running(max_subscriptions=1) as node, node.client() as one, node.client() as other:
+        await one.ask("subscribe", {"events": [UPDATE]})
+        answer = await other.ask("subscribe", {"events": [UPDATE]})
+        assert (answer["events"], answer["rejected"][0]["code"]) == ([], "subscription_limit")
+
+
+async def test_no_update_comes_after_unsubscribed() -> None:
+    async with running() as node, node.client() as client:
+        await client.ask("subscribe", {"events": [UPDATE, "stock_update_MSFT"]})
+        assert await client.ask("unsubscribe", {"events": ["stock_update_aapl"]}) == {
+            "events": [UPDATE]
+        }
+        before = len(client.payloads(UPDATE))
+        for price in (11.0, 12.0, 13.0):
+            node.poller.prices = {AAPL: price, MSFT: price}
+            await client.event("stock_update_MSFT")
+        assert len(client.payloads(UPDATE)) == before
+
+
+async def test_who_comes_back_gets_what_it_missed_and_no_snapshot() -> None:
+    async with running(subscription_timeout=60) as node:
+        async with node.client() as client, node.client() as stayed:
+            await stayed.ask("subscribe", {"events": [UPDATE]})
+            await stayed.event(UPDATE)
+            await client.ask("subscribe", {"events": [UPDATE]})
+            seen = (await client.event(UPDATE))["payload"]
+            for price in (11.0, 12.0, 13.0):
+                node.poller.prices[AAPL] = price
+                await stayed.event(UPDATE)
+        position = {"epoch": seen["epoch"], "seq": seen["seq"]}
+        async with node.client() as back:
+            await back.ask("subscribe", {"events": [UPDATE], "since": {UPDATE: position}})
+            got = [(await back.event(UPDATE))["payload"] for _ in range(3)]
+            node.poller.prices[AAPL] = 14.0
+            got.append((await back.event(UPDATE))["payload"])
+        assert [each["seq"] for each in got] == [2, 3, 4, 5]
+        assert [each["price"] for each in got] == [11.0, 12.0, 13.0, 14.0]
+        assert not any("snapshot" in each for each in got)
+
+
+async def test_who_comes_back_from_too_far_gets_a_snapshot() -> None:
+    async with running() as node, node.client() as client:
+        request = {"events": [UPDATE], "since": {UPDATE: {"epoch": "of old", "seq": 3}}}
+        await client.ask("subscribe", request)
+        assert (await client.event(UPDATE))["payload"]["snapshot"] is True
+
+
+async def test_stock_data_holds_bars_and_quote_and_subscribes() -> None:
+    poller = FakePoller()
+    poller.prices = {AAPL: 10.0}
+    provider = FakeProvider(poller=poller, bars=History())
+    async with running(provider) as node, node.client() as client:
+        answer = await client.ask("get_stock_data", {"symbol": "aapl", "limit": 5})
+        assert client.payloads("stock_data") == [answer]
+        assert (answer["symbol"], answer["timeframe"]) == ("AAPL", "1d")
+        inner = answer["data"]
+        assert inner["data"][0] == {
+            "timestamp": BAR.timestamp,
+            "open": 1.0,
+            "high": 3.0,
+            "low": 0.5,
+            "close": 2.0,
+            "volume": 7.0,
+        }
+        assert inner["quote"]["price"] == 10.0
+        assert inner["lastUpdated"] == answer["timestamp"]
+        poller.prices[AAPL] = 11.0
+        while (await client.event(UPDATE))["payload"]["price"] != 11.0:
+            pass
+        assert node.node.gateway.get_subscription_stats() == {UPDATE: 1}
+
+
+async def test_stock_data_of_an_unknown_symbol_is_refused_and_leaves_nothing() -> None:
+    poller = FakePoller()
+    poller.errors = {AAPL: unknown(AAPL)}
+    provider = FakeProvider(poller=poller, bars=History(unknown(AAPL)))
+    async with running(provider, subscription_timeout=0) as node, node.client() as client:
+        answer = await client.ask("get_stock_data", {"symbol": "AAPL"})
+        assert answer["code"] == "invalid_symbol"
+        assert (answer["type"], answer["symbol"]) == ("stock_data_error", "AAPL")
+        await until(lambda: node.node.streaming.get_streaming_status() == {})
+        assert node.node.gateway.get_subscription_stats() == {}
+
+
+async def test_stock_data_that_cannot_be_had_now_is_our_error() -> None:
+    poller = FakePoller()
+    poller.failure = down()
+    provider = FakeProvider(poller=poller, bars=History(down()))
+    async with running(provider) as node, node.client() as client:
+        answer = await client.ask("get_stock_data", {"symbol": "AAPL"})
+        assert (answer["code"], answer["symbol"]) == ("unavailable", "AAPL")
+        gateway = node.node.gateway
+        assert gateway.errors - node.node.streaming.errors == 1
+
+
+async def ask_much(client: Client, requests: int) -> list[str]:
+    """Ask so many times at once; return the codes of those that are too many."""
+    for _ in range(requests):
+        await client.send("get_stock_data", {"symbol": "IBM"})
+    return [(await client.event("error"))["code"] for _ in range(requests - MAX_REQUESTS)]
+
+
+async def test_a_client_that_asks_too_much_at_once_is_refused_and_it_is_not_our_error() -> None:
+    # IBM has no quote: each request waits for one.
+    async with running() as node, node.client() as client, node.client() as other:
+        assert await ask_much(client, 20) == ["rate_limited"] * 4
+        assert node.node.gateway.refused == {"rate_limited": 4}
+        assert node.node.gateway.errors == 0
+        # Others are not refused.
+        assert "code" not in await other.ask("get_stock_data", {"symbol": "AAPL"})
+        node.poller.prices[Symbol("IBM")] = 30.0
+        for _ in range(MAX_REQUESTS):
+            await client.event("stock_data")
+
+
+async def test_a_client_that_leaves_leaves_nothing_behind() -> None:
+    async with running(subscription_timeout=0) as node:
+        async with node.client() as client:
+            events = [UPDATE, "stock_update_MSFT", "bar_update_AAPL_1m", "performance_metrics"]
+            await client.ask("subscribe", {"events": events})
+            stats = node.node.gateway.get_subscription_stats()
+            assert stats == dict.fromkeys(events, 1)
+            assert node.node.streaming.get_active_subscriptions() == {"AAPL": 2, "MSFT": 1}
+        await until(lambda: node.node.gateway.get_connected_clients_count() == 0)
+        await until(lambda: node.node.streaming.get_streaming_status() == {})
+        assert node.node.gateway.get_subscription_stats() == {}
+        assert node.node.fanout._audiences == {}
+        assert node.node.bar_updates._wanted == {}
+
+
+async def test_a_client_that_leaves_before_its_answer_leaves_nothing_behind() -> None:
+    async with running(subscription_timeout=0) as node:
+        async with node.client() as client:
+            await client.send("get_stock_data", {"symbol": "IBM"})
+            await until(lambda: "IBM" in node.node.streaming.get_streaming_status())
+        await until(lambda: node.node.gateway.get_connected_clients_count() == 0)
+        node.poller.prices[Symbol("IBM")] = 30.0
+        await until(lambda: node.node.streaming.get_streaming_status() == {})
+        assert node.node.gateway.get_subscription_stats() == {}
+        assert node.node.fanout._audiences == {}
