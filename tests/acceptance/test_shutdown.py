@@ -5,7 +5,7 @@ import time
 
 import aiohttp
 
-from tests.acceptance.conftest import shown_server
+from tests.acceptance.conftest import BUSY, shown_server
 from tests.acceptance.crowd import WAYS, Crowd, Way, assert_complete
 from tests.support.ports import free_port
 from tests.support.processes import STOCKSTREAM, running_child
@@ -44,7 +44,7 @@ async def test_clients_come_back_to_the_server_started_anew(crowd: Crowd) -> Non
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [*STOCKSTREAM, "serve", "--port", str(port)]
-    env = {key: value for key, value in os.environ.items() if "STOCKSTREAM" not in key}
+    env = {key: value for key, value in os.environ.items() if "STOCKSTREAM" not in key} | BUSY
     with running_child(command, env) as first:
         clients = [await crowd.begin(url, way, reconnection=True) for way in WAYS]
         for client in clients:

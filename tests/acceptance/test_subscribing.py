@@ -9,7 +9,7 @@ from tests.support.processes import Server
 
 APPLE = "stock_update_AAPL"
 REQUIRED = {"symbol", "price", "change", "changePercent", "volume", "timestamp", "seq", "epoch"}
-OPTIONAL = {"bid", "ask", "dayHigh", "dayLow", "open", "previousClose", "snapshot"}
+OPTIONAL = {"offset", "bid", "ask", "dayHigh", "dayLow", "open", "previousClose", "snapshot"}
 
 
 def index(client: JsClient, kind: str) -> int:
