@@ -85,7 +85,7 @@ def _check_origin(text: str) -> str:
 
 def _check_redis_url(text: str) -> str:
     try:
-        parse_url(text)
+        parse_url(text)  # type: ignore[no-untyped-call]
     except ValueError:
         # Its own words may repeat a password.
         raise ValueError("must be redis://host:port, rediss://host:port or unix://path") from None
@@ -148,6 +148,11 @@ class Settings(BaseSettings):
     max_subscriptions_per_client: _Count = Field(500, description="events of one client")
     subscription_timeout: Annotated[float, Field(ge=0, le=86_400)] = Field(
         5.0, description="seconds that a symbol streams on after its last client left"
+    )
+
+    recovery_window: Annotated[float, Field(ge=0, le=3_600)] = Field(
+        120.0,
+        description="seconds that a client may be away and still go on where it was; 0: never",
     )
 
     redis_url: _RedisUrl | None = Field(

@@ -112,7 +112,7 @@ def test_a_bad_value_is_refused_by_name_with_what_is_allowed(
     for line in (by_flag, by_variable):
         assert line.startswith(f"setting {name.upper()} has the value ")
         said, _, allowed = line.rpartition("': ") if "': " in line else line.rpartition(": ")
-        assert value.split(",")[-1] in said
+        assert value.rpartition(",")[2] in said
         assert len(allowed) > 10
 
 
@@ -125,9 +125,7 @@ def test_replay_needs_a_recording() -> None:
 @pytest.mark.parametrize(
     ("key", "hint"), [("prot", "port"), ("PROT", "port"), ("redis_ulr", "redis_url")]
 )
-def test_an_unknown_key_in_the_file_is_refused_with_a_hint(
-    key: str, hint: str, file: Path
-) -> None:
+def test_an_unknown_key_in_the_file_is_refused_with_a_hint(key: str, hint: str, file: Path) -> None:
     file.write_text(f"{key} = '{SECRET}'")
     line = refusal({}, file)
     assert f"setting {key} " in line
@@ -161,7 +159,10 @@ def test_a_file_that_is_not_toml_is_named(content: bytes, file: Path) -> None:
         (f"redis://:{SECRET}@example:6379/1", "redis://:***@example:6379/1"),
         (f"rediss://user:{SECRET}@example", "rediss://user:***@example"),
         (f"redis://user:a@{SECRET}@example", "redis://user:***@example"),
-        (f"unix:///run/redis.sock?db=1&password={SECRET}", "unix:///run/redis.sock?db=1&password=***"),
+        (
+            f"unix:///run/redis.sock?db=1&password={SECRET}",
+            "unix:///run/redis.sock?db=1&password=***",
+        ),
         ("redis://example:6379", "redis://example:6379"),
     ],
 )

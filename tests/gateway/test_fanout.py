@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -6,7 +5,7 @@ import pytest
 from stockstream.gateway import fanout as fanout_module
 from stockstream.gateway.fanout import Fanout
 from stockstream.wire.packets import WireForm, encode_event
-from tests.gateway.peers import EVENT_A, EVENT_B, A, B, Crowd, Peer, update
+from tests.gateway.peers import EVENT_A, EVENT_B, B, Crowd, Peer, update
 from tests.support.clock import ManualClock
 
 
@@ -42,7 +41,7 @@ def room() -> Room:
 
 
 @pytest.fixture
-def encoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[WireForm]]:
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[WireForm]:
     """The form of each packet that was encoded."""
     forms: list[WireForm] = []
 
@@ -51,12 +50,10 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[WireForm]]:
         return encode_event(form, name, payload, mark)
 
     monkeypatch.setattr(fanout_module, "encode_event", count)
-    yield forms
+    return forms
 
 
-def test_an_update_is_encoded_once_for_each_wire_form(
-    room: Room, encoded: list[WireForm]
-) -> None:
+def test_an_update_is_encoded_once_for_each_wire_form(room: Room, encoded: list[WireForm]) -> None:
     peers = [room.listener(form=form) for form in WireForm for _ in range(50)]
     peers += [room.listener(form=form, rate=1) for form in WireForm for _ in range(50)]
     room.publish(1)
@@ -65,9 +62,7 @@ def test_an_update_is_encoded_once_for_each_wire_form(
     assert all(peer.seqs() == [1] for peer in peers)
 
 
-def test_a_snapshot_is_encoded_once_for_each_wire_form(
-    room: Room, encoded: list[WireForm]
-) -> None:
+def test_a_snapshot_is_encoded_once_for_each_wire_form(room: Room, encoded: list[WireForm]) -> None:
     peers = [room.newcomer(form) for form in WireForm for _ in range(50)]
     room.publish(1)
     assert sorted(form.value for form in encoded) == ["json", "msgpack"]

@@ -80,7 +80,8 @@ async def test_while_the_feed_is_lost_everything_is_polled() -> None:
         assert await polled(streaming) == {A, B}
         assert streaming.service.feed_connected is False
         # It is connected again, and what it carried is watched still.
-        assert (feed.open, feed.watched[-1]) == (1, {A, B})
+        assert feed.open == 1
+        assert feed.watched[-1] == {A, B}
         feed.push(A, 11.0)
         await streaming.clock.advance(0)
         assert await polled(streaming) == set()

@@ -1,7 +1,7 @@
 """Providers that answer what a test tells them, when it lets them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 
 from stockstream.errors import PermanentProviderError, ProviderError, TemporaryProviderError
 from stockstream.model import Quote, Symbol
@@ -92,7 +92,7 @@ class FakeFeed:
         if self.watch_failure is not None:
             raise self.watch_failure
 
-    async def stream(self) -> AsyncIterator[Sequence[Quote]]:
+    async def stream(self) -> AsyncGenerator[Sequence[Quote], None]:
         self.connections += 1
         self.open += 1
         try:

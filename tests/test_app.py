@@ -1,0 +1,165 @@
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from typing import Any
+from unittest.mock import patch
+
+import aiohttp
+import pytest
+from structlog.testing import capture_logs
+
+from stockstream.app import running_node, serve
+from stockstream.errors import ConfigError
+from stockstream.model import StockUpdate, Symbol
+from tests.gateway.nodes import provided, running, settings, until
+from tests.support.providers import FakePoller, FakeProvider
+from tests.support.wire_client import ClosedByServer
+
+AAPL = Symbol("AAPL")
+UPDATE = "stock_update_AAPL"
+
+
+class Crash(Exception):
+    """What a part of the node ends with."""
+
+
+def flatten(error: BaseException) -> list[BaseException]:
+    """Return the errors that a group is made of, or the one."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for each in error.exceptions for leaf in flatten(each)]
+    return [error]
+
+
+async def test_a_part_that_crashes_ends_the_node_with_its_error() -> None:
+    before = asyncio.all_tasks()
+    with pytest.raises((Crash, BaseExceptionGroup)) as caught:
+        await serve_until_crash()
+    assert [type(leaf) for leaf in flatten(caught.value)] == [Crash]
+    await until(lambda: asyncio.all_tasks() <= before)
+
+
+async def serve_until_crash() -> None:
+    async with running() as node:
+
+        async def crash() -> None:
+            raise Crash
+
+        # What the upkeep of streams does in any case.
+        streaming = node.node.streaming
+        with patch.multiple(streaming, _touch=crash, _touched=-1e9):
+            streaming.acquire(AAPL)
+            streaming.release(AAPL)
+            await asyncio.Event().wait()
+
+
+async def test_a_port_that_is_taken_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError) as caught:
+            async with running(port=port):
+                pytest.fail("it must not serve")
+    assert caught.value.name == "PORT"
+    assert str(port) in str(caught.value)
+    assert "in use" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_host_that_is_not_ours_is_named() -> None:
+    # An address for documentation: no machine has it.
+    with pytest.raises(ConfigError) as caught:
+        async with running(host="192.0.2.1"):
+            pytest.fail("it must not serve")
+    assert caught.value.name == "HOST"
+
+
+async def test_symbols_of_the_settings_stream_though_nobody_watches() -> None:
+    async with running(symbols=("AAPL",)) as node:
+        await until(lambda: node.node.streaming.snapshot(AAPL) is not None)
+        assert node.node.streaming.get_active_subscriptions() == {"AAPL": 1}
+
+
+async def test_draining_tells_clients_and_stores_what_was_accepted() -> None:
+    stored: list[StockUpdate] = []
+    poller = FakePoller()
+    poller.prices = {AAPL: 10.0}
+    provider = FakeProvider(poller=poller)
+    async with running(provider) as node, node.client() as client:
+        append = node.node.store.append
+
+        async def slow_append(updates: Any) -> None:
+            await asyncio.sleep(0)
+            await append(updates)
+            stored.extend(updates)
+
+        node.node.store.append = slow_append  # type: ignore[method-assign]
+        await client.ask("subscribe", {"events": [UPDATE]})
+        prices = []
+        for price in (10.0, 11.0, 12.0):
+            poller.prices[AAPL] = price
+            prices.append((await client.event(UPDATE))["payload"]["price"])
+        running_still = node
+        gone = asyncio.create_task(until_closed(client))
+        assert not running_still.node.readiness.draining
+    await gone
+    assert [update.price for update in stored] == prices == [10.0, 11.0, 12.0]
+    assert running_still.node.readiness.draining
+    assert running_still.node.gateway.get_connected_clients_count() == 0
+    assert running_still.node.writer.state.pending == 0
+    assert provider.closed
+
+
+async def until_closed(client: Any) -> None:
+    """Read on until the server ends the connection."""
+    with contextlib.suppress(ClosedByServer):
+        while True:
+            await client.event("nothing of that name")
+
+
+async def test_while_it_drains_nobody_is_let_in() -> None:
+    async with running() as node:
+        url = node.url
+    async with aiohttp.ClientSession() as http:
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await http.get(url + "/healthz")
+
+
+async def test_a_second_node_runs_in_the_same_process() -> None:
+    async with (
+        running() as first,
+        running(alone=False) as second,
+        first.client() as one,
+        second.client() as other,
+    ):
+        for node, client in ((first, one), (second, other)):
+            await client.ask("subscribe", {"events": [UPDATE]})
+            assert (await client.event(UPDATE))["payload"]["price"] == 10.0
+            assert node.node.gateway.get_connected_clients_count() == 1
+    async with running() as third, third.client() as client:
+        await client.ask("subscribe", {"events": [UPDATE]})
+        assert (await client.event(UPDATE))["payload"]["price"] == 10.0
+
+
+async def test_a_failure_of_the_caller_drains_the_node_all_the_same() -> None:
+    provider = FakeProvider(poller=FakePoller())
+    with provided(provider), pytest.raises(Crash):
+        async with running_node(settings()):
+            raise Crash
+    assert provider.closed
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_the_server_in_order(number: signal.Signals) -> None:
+    loop = asyncio.get_running_loop()
+    with capture_logs() as logs, provided(FakeProvider(poller=FakePoller())):
+        serving = asyncio.create_task(serve(settings()))
+        await until(lambda: any(line["event"] == "listening" for line in logs))
+        os.kill(os.getpid(), number)
+        await serving
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(each)
+    events = [line["event"] for line in logs if line["log_level"] == "info"]
+    assert events == ["listening", "draining", "stopped"]
