@@ -65,7 +65,8 @@ class Inbox:
 
     def finish(self, peer: Peer) -> None:
         """Give the jobs of a client that is gone a deadline."""
-        if peer.jobs:
+        # A job that is alone and about to start needs none: nothing is in its way.
+        if peer.jobs and not (peer.starting and len(peer.jobs) == 1):
             loop = asyncio.get_running_loop()
             loop.call_later(self._drain_seconds, self._stop, peer)
 

@@ -1,5 +1,6 @@
 """Who is in which room; sends to many at the price of one encoding and one write each."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -26,6 +27,17 @@ class Manager(socketio.AsyncManager):
         """Belong to a server."""
         super().set_server(server)
         self._members: dict[str, dict[str, Member]] = {}
+
+    async def aclose(self) -> None:
+        """End what python-socketio's managers leave running: the listener, its connections."""
+        listener: asyncio.Task[None] | None = getattr(self, "thread", None)
+        if listener is not None:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+        for name in ("pubsub", "redis"):
+            connection = getattr(self, name, None)
+            if connection is not None and hasattr(connection, "aclose"):
+                await connection.aclose()
 
     # Reading.
 
