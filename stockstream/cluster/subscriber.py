@@ -6,7 +6,7 @@ call.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import hiredis
@@ -145,14 +145,23 @@ class Subscriber(asyncio.Protocol):
             self.lost.set_result(StoreUnavailableError(STORE, reason))
         self.close()
 
-    def _write(self, *words: str | int | float | bytes | memoryview) -> None:
+    def _write(self, *words: str | bytes) -> None:
         if self._transport is not None:
-            self._transport.write(hiredis.pack_command(words))
+            self._transport.write(_encode(words))
 
 
 _MESSAGES = frozenset((b"message", b"smessage"))
 _SUBSCRIBED = frozenset((b"subscribe", b"ssubscribe"))
 _UNSUBSCRIBED = frozenset((b"unsubscribe", b"sunsubscribe"))
+
+
+def _encode(words: Sequence[str | bytes]) -> bytes:
+    """Return a command as Redis reads it (RESP 2)."""
+    parts = [b"*%d\r\n" % len(words)]
+    for word in words:
+        content = word.encode() if isinstance(word, str) else word
+        parts.append(b"$%d\r\n%b\r\n" % (len(content), content))
+    return b"".join(parts)
 
 
 def _count_down(answers: Counter[bytes], name: bytes) -> bool:
