@@ -335,7 +335,7 @@ class QuoteBus:
     async def _send_canary(self) -> None:
         channel = self._link.channels.canary(self._node)
         try:
-            await self._link.run(_CANARY, [keys.OFFSET], [self._link.publish, channel])
+            await self._link.run(_CANARY, [keys.OFFSET, keys.ORIGIN], [self._link.publish, channel])
         except StoreUnavailableError as error:
             # The connection may hear all the same; that no canary comes back decides.
             log.debug("canary_not_sent", error=str(error))
