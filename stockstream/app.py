@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import secrets
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,6 +26,7 @@ from stockstream.gateway.exposition import Exposition
 from stockstream.gateway.fanout import Fanout
 from stockstream.gateway.http import HttpDoor, errors_as_json
 from stockstream.gateway.readiness import Readiness
+from stockstream.gateway.recovery import Recovery
 from stockstream.gateway.requests import Requests
 from stockstream.gateway.servers import PATHS, ServerSettings, open_server
 from stockstream.gateway.sockets import SocketGateway
@@ -67,7 +69,8 @@ class Node:
         )
         self.writer = WriteBehind(self.store, clock=clock, random=random)
         self.bars = BarService(self.provider.bars, clock)
-        self.fanout = Fanout(clock)
+        # No other process has this order: a mark of theirs must not be taken for one of ours.
+        self.fanout = Fanout(clock, order=secrets.token_hex(4))
         self.streaming = StreamingService(
             provider=self.provider,
             store=self.store,
@@ -96,18 +99,26 @@ class Node:
             fanout=self.fanout,
             clock=clock,
         )
+        self.recovery = Recovery(
+            window=settings.recovery_window,
+            secret=secrets.token_bytes(32),
+            requests=self.requests,
+            streaming=self.streaming,
+            fanout=self.fanout,
+            clock=clock,
+        )
         self.gateway = SocketGateway(
             requests=self.requests,
             subscriptions=subscriptions,
             streaming=self.streaming,
             fanout=self.fanout,
+            recovery=self.recovery,
             clock=clock,
         )
         self.servers: dict[WireForm, AsyncServer] = {
-            form: open_server(form, _server_settings(settings)) for form in PATHS
+            form: open_server(form, _server_settings(settings), self.gateway, self.recovery)
+            for form in PATHS
         }
-        for form, server in self.servers.items():
-            self.gateway.attach(server, form)
         self.monitor = PerformanceMonitor(
             self.bus,
             clock,
@@ -287,7 +298,10 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> tuple[web.TCPSit
 
 
 def tune_collector() -> None:
-    # What was imported lives as long as the process: no pass over it will ever free anything.
+    """Make the garbage collector look less often at what lives long.
+
+    What was imported lives as long as the process: no pass over it will ever free anything.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 20, 50)

@@ -18,7 +18,6 @@ class Client:
         "form",
         "gone",
         "id",
-        "pid",
         "rates",
         "requests",
     )
@@ -26,8 +25,6 @@ class Client:
     def __init__(self, sid: str, connection: Connection, form: WireForm, connected_at: int) -> None:
         #: Its Socket.IO session id.
         self.id = sid
-        #: Its secret, with which it comes back; empty where it can't.
-        self.pid = ""
         self.connection = connection
         #: How its packets are encoded.
         self.form = form

@@ -9,9 +9,9 @@ says where the update stands in the one order of all symbols. What a client was 
 what stands before it, the client has.
 """
 
-import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
+from hashlib import blake2b
 from hmac import compare_digest
 from typing import Final
 
@@ -40,7 +40,6 @@ class _Lost:
     """The session of a client that is gone, and may come back."""
 
     id: str
-    pid: str
     form: WireForm
     connected_at: int
     floors: dict[str, int | None]
@@ -75,13 +74,24 @@ class Recovery:
         self,
         *,
         window: float,
+        secret: bytes,
         requests: Requests,
         streaming: StreamingService,
         fanout: Fanout,
         clock: Clock,
     ) -> None:
-        """Remember nobody yet; ``window`` is for how many seconds a client may stay away."""
+        """Remember nobody yet.
+
+        Args:
+            window: seconds that a client may stay away; 0: no session is given back.
+            secret: what private ids are made with.
+            requests: answers what clients ask for.
+            streaming: where updates come from.
+            fanout: where they go.
+            clock: the time.
+        """
         self._window = window
+        self._secret = secret
         self._requests = requests
         self._streaming = streaming
         self._fanout = fanout
@@ -96,18 +106,24 @@ class Recovery:
         """Clients that may come back."""
         return len(self._lost)
 
-    def new_pid(self, sid: str) -> str:
-        """Return the secret of a new session; empty where sessions are not given back."""
-        return f"{sid}.{secrets.token_urlsafe(16)}" if self._window else ""
+    def pid_of(self, sid: str) -> str:
+        """Return the private id of a session; empty where sessions are not given back."""
+        if not self._window:
+            return ""
+        return f"{sid}.{blake2b(sid.encode(), key=self._secret, digest_size=16).hexdigest()}"
+
+    def sid_of(self, pid: str) -> str | None:
+        """Return the session that a private id stands for, None where it is forged."""
+        sid = pid.partition(".")[0]
+        return sid if compare_digest(self.pid_of(sid).encode(), pid.encode()) else None
 
     def remember(self, client: Client) -> None:
         """Keep the session of a client whose connection broke."""
-        if not client.pid:
+        if not self._window:
             return
         now = self._clock.monotonic()
         self._lost[client.id] = _Lost(
             id=client.id,
-            pid=client.pid,
             form=client.form,
             connected_at=client.connected_at,
             floors=dict(client.floors),
@@ -121,28 +137,28 @@ class Recovery:
             self._lost.popitem(last=False)
 
     async def recover(
-        self, connection: Connection, form: WireForm, pid: str, mark: str
+        self, sid: str, connection: Connection, form: WireForm, mark: str
     ) -> Return | None:
         """Give a session back to a client that has connected again.
 
         The client is subscribed from now on, but gets nothing before :meth:`resume`.
 
         Args:
-            connection: its new connection.
+            sid: the session, as its private id says.
+            connection: the client's new connection.
             form: how its packets are encoded.
-            pid: the secret of the session.
             mark: of the last event that it got.
 
         Returns:
             What it missed, or None where the session can't be given back whole.
         """
         offset = self._fanout.offset_of(mark)
-        lost = self._take(pid, form)
+        lost = self._take(sid, form)
         if lost is None or offset is None:
             self.refused += 1
             return None
         client = Client(lost.id, connection, form, lost.connected_at)
-        client.pid, client.floors, client.rates = lost.pid, lost.floors, lost.rates
+        client.floors, client.rates = lost.floors, lost.rates
         try:
             back = await self._collect(client, offset)
         except (RefusedError, StoreUnavailableError) as error:
@@ -170,13 +186,11 @@ class Recovery:
             return
         self._requests.join_rest(client, back.fresh)
 
-    def _take(self, pid: str, form: WireForm) -> _Lost | None:
-        lost = self._lost.get(pid.partition(".")[0])
-        if lost is None or not compare_digest(lost.pid.encode(), pid.encode()):
+    def _take(self, sid: str, form: WireForm) -> _Lost | None:
+        lost = self._lost.pop(sid, None)
+        if lost is None or lost.until < self._clock.monotonic() or lost.form is not form:
             return None
-        del self._lost[lost.id]
-        expired = lost.until < self._clock.monotonic()
-        return None if expired or lost.form is not form else lost
+        return lost
 
     async def _collect(self, client: Client, offset: int) -> Return | None:
         members = self._requests.restore(client)

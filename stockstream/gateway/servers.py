@@ -5,7 +5,9 @@ from typing import Final
 
 import socketio
 
-from stockstream.engine import AsyncServer, Limits
+from stockstream.engine import AsyncServer, Connection, Limits
+from stockstream.gateway.recovery import Recovery
+from stockstream.gateway.sockets import SocketGateway
 from stockstream.wire.packets import WireForm
 
 #: Where each form is served.
@@ -32,10 +34,13 @@ class ServerSettings:
     limits: Limits
 
 
-def open_server(form: WireForm, settings: ServerSettings) -> AsyncServer:
-    """Return a server for clients of that form, not yet attached to anything."""
+def open_server(
+    form: WireForm, settings: ServerSettings, gateway: SocketGateway, recovery: Recovery
+) -> AsyncServer:
+    """Return a server whose clients of that form the gateway serves, not yet listening."""
+    door = _Door(form, gateway, recovery)
     origins = settings.cors_origins
-    return AsyncServer(
+    door.server = AsyncServer(
         client_manager=_manager(settings.redis_url),
         serializer=_SERIALIZERS[form],
         ping_interval=settings.ping_interval,
@@ -45,7 +50,27 @@ def open_server(form: WireForm, settings: ServerSettings) -> AsyncServer:
         trusted_proxies=settings.trusted_proxies,
         websocket_compression=settings.websocket_compression,
         limits=settings.limits,
+        recovery=door,
     )
+    gateway.attach(door.server, form)
+    return door.server
+
+
+class _Door:
+    """Implements :class:`stockstream.engine.SessionRecovery` for the clients of one server."""
+
+    server: AsyncServer
+
+    def __init__(self, form: WireForm, gateway: SocketGateway, recovery: Recovery) -> None:
+        self._form = form
+        self._gateway = gateway
+        self._recovery = recovery
+
+    def open(self, sid: str) -> str:
+        return self._recovery.pid_of(sid)
+
+    async def recover(self, connection: Connection, pid: str, offset: str) -> str | None:
+        return await self._gateway.recover(self.server, self._form, connection, pid, offset)
 
 
 def _manager(redis_url: str | None) -> socketio.AsyncManager | None:

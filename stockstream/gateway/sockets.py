@@ -9,10 +9,11 @@ import structlog
 
 from stockstream.core.latency import LatencyHistogram
 from stockstream.core.subscriptions import Subscriptions
-from stockstream.engine import AsyncServer
+from stockstream.engine import AsyncServer, Connection
 from stockstream.errors import RefusedError, UnavailableError, UnknownEventError
 from stockstream.gateway.client import Client
 from stockstream.gateway.fanout import Fanout
+from stockstream.gateway.recovery import Recovery, Return
 from stockstream.gateway.requests import Requests
 from stockstream.ports import Clock
 from stockstream.services.streaming import StreamingService
@@ -23,6 +24,10 @@ from stockstream.wire.replies import Connected, error_reply
 log = structlog.get_logger(__name__)
 
 Answer = Callable[[Client, object], Any | Coroutine[Any, Any, Any]]
+#: Reasons after which a client does not come back to its session: one of the two ended it.
+_GOODBYES: Final = frozenset(
+    {AsyncServer.reason.CLIENT_DISCONNECT, AsyncServer.reason.SERVER_DISCONNECT}
+)
 #: Longest part of an unknown event's name that is repeated to the client.
 _SHOWN: Final = 64
 
@@ -37,12 +42,17 @@ class SocketGateway:
         subscriptions: Subscriptions[Client],
         streaming: StreamingService,
         fanout: Fanout,
+        recovery: Recovery,
         clock: Clock,
     ) -> None:
         self._requests = requests
         self._subscriptions = subscriptions
         self._streaming = streaming
         self._fanout = fanout
+        self._recovery = recovery
+        #: Clients that have been given their sessions back and are about to be told so.
+        self._returning: dict[str, Return] = {}
+        self._resuming: set[asyncio.Task[None]] = set()
         self._clock = clock
         self._clients: dict[str, Client] = {}
         self._servers: list[AsyncServer] = []
@@ -51,6 +61,21 @@ class SocketGateway:
         self.messages_in = 0
         #: Requests that were refused, by code.
         self.refused: dict[str, int] = {}
+
+    async def recover(
+        self, server: AsyncServer, form: WireForm, connection: Connection, pid: str, mark: str
+    ) -> str | None:
+        """Give a client its session back; see :class:`stockstream.engine.SessionRecovery`."""
+        sid = self._recovery.sid_of(pid)
+        if sid is None:
+            return None
+        # It may come back before this end has noticed that the old connection is broken.
+        await server.drop(sid)
+        back = await self._recovery.recover(sid, connection, form, mark)
+        if back is None:
+            return None
+        self._returning[sid] = back
+        return sid
 
     def attach(self, server: AsyncServer, form: WireForm) -> None:
         """Serve the clients of a server, which all use one wire form."""
@@ -122,28 +147,36 @@ class SocketGateway:
     # --- events of clients --------------------------------------------------------------------
 
     def _connected(self, server: AsyncServer, form: WireForm, sid: str) -> None:
+        back = self._returning.pop(sid, None)
         connection = server.connection(sid)
         if connection is None:
             return
-        client = Client(sid, connection, form, self._clock.time_ms())
+        client = back.client if back else Client(sid, connection, form, self._clock.time_ms())
         self._clients[sid] = client
         log.debug("client_connected", client=sid, address=connection.remote_address)
         # The acceptance itself has to leave first: it does when this handler returns.
-        asyncio.get_running_loop().call_soon(self._welcome, client)
+        asyncio.get_running_loop().call_soon(self._welcome, client, back)
 
-    def _welcome(self, client: Client) -> None:
-        client.send(
-            names.CONNECTED,
-            Connected(
-                client_id=client.id,
-                server_time=self._clock.time_ms(),
-                available_events=names.AVAILABLE_EVENTS,
-            ),
+    def _welcome(self, client: Client, back: Return | None) -> None:
+        payload = Connected(
+            client_id=client.id,
+            server_time=self._clock.time_ms(),
+            available_events=names.AVAILABLE_EVENTS,
         )
+        if back is None:
+            client.send(names.CONNECTED, payload, self._fanout.mark())
+            return
+        # Without a mark: it must go on from where it was until it has what it missed.
+        client.send(names.CONNECTED, payload)
+        task = asyncio.create_task(self._recovery.resume(back))
+        self._resuming.add(task)
+        task.add_done_callback(self._resuming.discard)
 
     async def _disconnected(self, sid: str, reason: str) -> None:
         client = self._clients.pop(sid, None)
         if client is not None:
+            if reason not in _GOODBYES:
+                self._recovery.remember(client)
             self._requests.forget(client)
             log.debug("client_disconnected", client=sid, reason=reason)
 
