@@ -93,7 +93,7 @@ class Client:
 
     def _note(self, packet: str) -> None:
         assert packet.startswith("42"), packet
-        name, payload = json.loads(packet[2:])
+        name, payload, *_ = json.loads(packet[2:])
         self.events.append((name, payload))
 
 
