@@ -1,7 +1,7 @@
 """One client: the state of its session, and its one ordered way out."""
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from stockstream.engine.core.handshake import POLLING, WEBSOCKET
 from stockstream.engine.core.hub import (
@@ -21,6 +21,7 @@ from stockstream.engine.core.packets import (
     SEPARATOR,
     UPGRADE,
 )
+from stockstream.engine.core.ports import InboundPort, WebSocketPort
 from stockstream.engine.errors import LimitViolation, PacketViolation, ProtocolViolation
 
 # States of a session.
@@ -41,29 +42,6 @@ _BURST_BYTES = 65_536
 
 def _woken() -> None:
     """Stand for a pending poll that was told already."""
-
-
-class InboundPort(Hashable, Protocol):
-    """Where packets of a client come from: a WebSocket, or a POST that is being read."""
-
-    def pause_reading(self) -> None:
-        """Take nothing more from the client until `resume_reading`."""
-
-    def resume_reading(self) -> None:
-        """Go on."""
-
-
-class WebSocketPort(InboundPort, Hashable, Protocol):
-    """What the core asks of a WebSocket that was shaken hands with."""
-
-    def write(self, data: bytes, /) -> None:
-        """Send whole frames; never blocks."""
-
-    def close(self, code: int) -> None:
-        """Send a close frame and end once the client has answered it."""
-
-    def abort(self) -> None:
-        """End at once; what is still buffered is lost."""
 
 
 class Connection:
@@ -197,16 +175,17 @@ class Connection:
         frames: list[bytes] = []
         size = 0
         for key, message in items:
-            if self._write is None:
+            write = self._write
+            if write is None:
                 self._wait(key, message)
                 continue
             frames.append(message.frame)
             size += len(message.frame)
             if size >= _BURST_BYTES:
-                self._write_frames(frames, size)
+                self._write_frames(write, frames, size)
                 frames, size = [], 0
-        if frames:
-            self._write_frames(frames, size)
+        if frames and self._write is not None:
+            self._write_frames(self._write, frames, size)
 
     def withdraw(self, key: Hashable) -> bool:
         """Drop the waiting message with this key; False if none waits."""
@@ -225,9 +204,7 @@ class Connection:
         """
         self.end(reason, linger=True)
 
-    def _write_frames(self, frames: list[bytes], size: int) -> None:
-        write = self._write
-        assert write is not None
+    def _write_frames(self, write: Callable[[bytes], None], frames: list[bytes], size: int) -> None:
         self.messages_out += len(frames)
         self.bytes_out += size
         write(frames[0] if len(frames) == 1 else b"".join(frames))
@@ -273,7 +250,8 @@ class Connection:
     def _flush(self) -> None:
         """Let all that waits go to the WebSocket, and everything after it go straight there."""
         port = self._port
-        assert port is not None
+        if port is None:
+            return
         self._hub.unread_due.cancel(self)
         self._write = port.write
         outbox = self._outbox

@@ -39,7 +39,7 @@ class FrameReader:
         self._at = 0
         # Of the message whose fragments are being collected; 0 between messages.
         self._opcode = 0
-        self._parts: bytearray | None = None
+        self._parts = bytearray()
 
     def feed(self, data: bytes) -> None:
         """Take what arrived."""
@@ -77,12 +77,11 @@ class FrameReader:
                 self._opcode = opcode
                 self._parts = bytearray(payload)
                 continue
-            parts = self._parts
-            assert parts is not None
-            parts += payload
+            self._parts += payload
             if first & _FIN:
-                opcode, self._opcode, self._parts = self._opcode, 0, None
-                return _whole(opcode, bytes(parts))
+                opcode, parts = self._opcode, bytes(self._parts)
+                self._opcode, self._parts = 0, bytearray()
+                return _whole(opcode, parts)
 
     def _next_frame(self) -> tuple[int, bytes] | None:
         data, at = self._data, self._at
@@ -106,7 +105,7 @@ class FrameReader:
                 return None
             size = int.from_bytes(data[at + 2 : at + 10], "big")
             start += 8
-        if size > self._most - (len(self._parts) if self._parts is not None else 0):
+        if size > self._most - len(self._parts):
             raise LimitViolation("max_http_buffer_size")
         end = start + size
         if len(data) < end:

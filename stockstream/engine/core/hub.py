@@ -7,12 +7,13 @@ from stockstream.engine.core.admission import Admission
 from stockstream.engine.core.deadlines import Deadlines
 from stockstream.engine.core.handshake import Handshake
 from stockstream.engine.core.packets import PING_MESSAGE
+from stockstream.engine.core.ports import WebSocketPort
 from stockstream.engine.errors import HandshakeRefused
 from stockstream.engine.limits import Limits
 from stockstream.engine.metrics import Metrics
 
 if TYPE_CHECKING:
-    from stockstream.engine.core.connection import Connection, WebSocketPort
+    from stockstream.engine.core.connection import Connection
 
 #: Why sessions end, in python-socketio's words where it has them.
 SERVER_DISCONNECT = "server disconnect"

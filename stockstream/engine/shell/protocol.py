@@ -154,15 +154,13 @@ class WebSocketProtocol(asyncio.Protocol):
             self._fail(violation)
 
     def _handle(self, opcode: int, payload: str | bytes) -> None:
-        if opcode == frames.CLOSE:
-            assert isinstance(payload, bytes)
+        if opcode == frames.CLOSE and isinstance(payload, bytes):
             self._answer_close(payload)
         elif self._closing or self._connection is None:
             return
-        elif opcode == frames.PING:
+        elif opcode == frames.PING and isinstance(payload, bytes):
             # Unanswered while nothing can be written: the answers must not pile up.
             if not self._writing_paused:
-                assert isinstance(payload, bytes)
                 self.write(server_frame(frames.PONG, payload))
         elif opcode != frames.PONG:
             self._receive(self._connection, payload)

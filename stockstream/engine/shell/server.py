@@ -118,10 +118,9 @@ class EngineServer:
             raise ConfigurationError("event", event, "connect, message, disconnect")
 
     def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
-        """Serve under a path of an aiohttp application, and close all when it shuts down."""
+        """Serve under a path of an aiohttp application."""
         # Any method: the protocol wants 400 where a router would answer 405.
         app.router.add_route("*", f"/{engineio_path.strip('/')}/", self.handle_request)
-        app.on_shutdown.append(self._on_app_shutdown)
 
     async def send(self, sid: str, data: str | bytes) -> None:
         """Send a message to a client; nothing happens if it is gone."""
@@ -203,9 +202,6 @@ class EngineServer:
 
     def _all_gone(self) -> bool:
         return not self.hub.sessions and not self.hub.closing_due
-
-    async def _on_app_shutdown(self, _app: web.Application) -> None:
-        await self.shutdown()
 
     # What the hub asks of its listener.
 

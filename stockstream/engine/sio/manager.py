@@ -186,7 +186,7 @@ class Manager(socketio.AsyncManager):
 
     # Sending.
 
-    async def emit(
+    async def emit(  # noqa: PLR0917 - python-socketio's signature
         self,
         event: str,
         data: Any,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import socketio
+from aiohttp import web
 from socketio.exceptions import ConnectionRefusedError as SioConnectionRefusedError
 
 from stockstream.engine.core.connection import Connection
@@ -132,7 +133,16 @@ class AsyncServer(socketio.AsyncServer):
         """
         return self.manager.connection(sid, namespace or "/")
 
-    async def emit(
+    def attach(self, app: web.Application, socketio_path: str = "socket.io") -> None:
+        """Serve under a path of an aiohttp application, and shut down with it.
+
+        aiohttp itself must be told how long the head of a request may take: run the application
+        with `keepalive_timeout=server.limits.header_seconds`.
+        """
+        self.eio.attach(app, socketio_path)
+        app.on_shutdown.append(self._on_app_shutdown)
+
+    async def emit(  # noqa: PLR0917 - python-socketio's signature
         self,
         event: str,
         data: Any = None,
@@ -211,6 +221,7 @@ class AsyncServer(socketio.AsyncServer):
         """
         await self.eio.shutdown(reason=reason, spread=spread)
         await self._inbox.close()
+        await self.manager.aclose()
 
     def get_environ(self, sid: str, namespace: str | None = None) -> Environ | None:
         """Return the WSGI environment of a client, None if it is gone."""
@@ -261,6 +272,9 @@ class AsyncServer(socketio.AsyncServer):
         if isinstance(encoded, list):
             return [Message(part) for part in encoded]
         return [Message(encoded)]
+
+    async def _on_app_shutdown(self, _app: web.Application) -> None:
+        await self.shutdown()
 
     # The seam.
 
@@ -409,7 +423,7 @@ class AsyncServer(socketio.AsyncServer):
             return reason
         except ConnectionRefusedError as refused:
             return SioConnectionRefusedError(*refused.args).error_args  # type: ignore[no-any-return]
-        except Exception:
+        except Exception:  # noqa: BLE001 - the border of a task
             self._log_failure("connect", member.sid)
             return {"message": "Internal server error"}
         return SioConnectionRefusedError().error_args  # type: ignore[no-any-return]
@@ -453,7 +467,7 @@ class AsyncServer(socketio.AsyncServer):
     async def _leave(self, member: Member, reason: str) -> None:
         try:
             await self._trigger_event("disconnect", member.namespace, member.sid, reason)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the border of a task
             self._log_failure("disconnect", member.sid)
         finally:
             await self.manager.disconnect(member.sid, member.namespace, ignore_queue=True)
@@ -467,13 +481,13 @@ class AsyncServer(socketio.AsyncServer):
             answer = list(result) if isinstance(result, tuple) else [result]
             answer = [] if result is None else answer
             self._reply(member.peer, packets.ACK, member.namespace, answer, number)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the border of a task
             self._log_failure(event, member.sid)
 
     async def _run_callback(self, member: Member, number: int, data: list[Any]) -> None:
         try:
             await self.manager.trigger_callback(member.sid, number, data)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the border of a task
             self._log_failure("acknowledgement", member.sid)
 
     def _get_event_handler(
@@ -507,4 +521,7 @@ class AsyncServer(socketio.AsyncServer):
 
     def _log_failure(self, event: str, sid: str) -> None:
         self.metrics.handler_errors += 1
-        self.logger.exception("handler of event %r of client %s failed", event, sid)
+        # Called where the exception was caught, and nowhere else.
+        self.logger.exception(  # noqa: LOG004
+            "handler of event %r of client %s failed", event, sid
+        )

@@ -140,7 +140,9 @@ def test_idle_reader_holds_no_bytes() -> None:
     assert not reader._data
 
 
-@pytest.mark.parametrize(("payload", "code"), [(b"", 1005), (b"\x03\xe8", 1000), (b"\x0f\xa0", 4000)])
+@pytest.mark.parametrize(
+    ("payload", "code"), [(b"", 1005), (b"\x03\xe8", 1000), (b"\x0f\xa0", 4000)]
+)
 def test_close_code_is_read(payload: bytes, code: int) -> None:
     assert read_close(payload) == code
 

@@ -1,0 +1,469 @@
+"""The hardened Socket.IO server, as its users and their clients see it."""
+
+import asyncio
+import logging
+import socket
+from typing import Any
+
+import aiohttp
+import pytest
+import socketio
+
+from stockstream.engine import (
+    AsyncServer,
+    ConfigurationError,
+    EncodeError,
+    Limits,
+    Manager,
+    Message,
+    SessionNotFoundError,
+    UnsupportedError,
+)
+from tests.engine.unit.served import serve, until
+from tests.support.redis_server import running_redis
+
+
+async def test_failing_handler_is_logged_once_and_harms_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = AsyncServer()
+
+    async def fail(_sid: str) -> None:
+        raise LookupError("on purpose")
+
+    server.on("fail", fail)
+
+    async with serve(server) as served, served.connected() as client:
+        await client.send('421["fail"]', '422["fail"]', "41")
+        await until(lambda: not server.manager.is_connected(client.sid, "/"))
+        await until(lambda: len(server._inbox) == 0)
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(errors) == 2
+    assert client.sid in errors[0].getMessage()
+    assert "'fail'" in errors[0].getMessage()
+    assert server.metrics.handler_errors == 2
+
+
+async def test_failing_connect_handler_refuses(caplog: pytest.LogCaptureFixture) -> None:
+    server = AsyncServer()
+
+    async def connect(_sid: str, _environ: Any) -> None:
+        raise LookupError("on purpose")
+
+    server.on("connect", connect)
+
+    async with serve(server) as served, served.opened() as client:
+        await client.send("40")
+        assert await client.receive() == '44{"message":"Internal server error"}'
+        assert len(caplog.records) >= 1
+    await until(served.is_empty)
+
+
+async def test_events_start_in_order_while_one_waits() -> None:
+    server = AsyncServer()
+    gate = asyncio.Event()
+    started: list[int] = []
+
+    async def event(_sid: str, number: int) -> int:
+        started.append(number)
+        if number == 0:
+            await gate.wait()
+        return number
+
+    server.on("event", event)
+
+    async with serve(server) as served, served.connected() as client:
+        await client.send(*[f'42{n}["event",{n}]' for n in range(20)])
+        answers = [await client.receive() for _ in range(19)]
+        gate.set()
+        answers.append(await client.receive())
+    assert started == list(range(20))
+    assert answers == [f"43{n}[{n}]" for n in [*range(1, 20), 0]]
+
+
+async def test_handlers_run_in_turn_without_async_handlers() -> None:
+    server = AsyncServer(async_handlers=False)
+    running: list[int] = []
+
+    async def event(_sid: str, number: int) -> int:
+        running.append(number)
+        await asyncio.sleep(0)
+        assert running[-1] == number
+        return number
+
+    server.on("event", event)
+
+    async with serve(server) as served, served.connected() as client:
+        await client.send(*[f'42{n}["event",{n}]' for n in range(20)])
+        assert [await client.receive() for _ in range(20)] == [f"43{n}[{n}]" for n in range(20)]
+
+
+async def test_client_whose_handlers_hang_is_let_go_after_a_while() -> None:
+    server = AsyncServer(async_handlers=False, limits=Limits(drain_seconds=0.05))
+    left: list[str] = []
+
+    async def hang(_sid: str) -> None:
+        await asyncio.Event().wait()
+
+    server.on("hang", hang)
+
+    async def disconnect(_sid: str, reason: str) -> None:
+        left.append(reason)
+
+    server.on("disconnect", disconnect)
+
+    async with serve(server) as served:
+        async with served.connected() as client:
+            await client.send('42["hang"]')
+            await until(lambda: len(server._inbox) == 1)
+        await until(lambda: bool(left))
+        await until(served.is_empty)
+    assert left == ["transport close"]
+    assert server.metrics.handlers_stopped == 1
+
+
+async def test_client_that_outruns_its_handlers_is_read_no_further() -> None:
+    server = AsyncServer(async_handlers=False, limits=Limits(queued_events=10))
+    gate = asyncio.Event()
+    seen: list[int] = []
+
+    async def event(_sid: str, number: int) -> None:
+        await gate.wait()
+        seen.append(number)
+
+    server.on("event", event)
+
+    async with serve(server) as served, served.connected() as client:
+        await client.send(*[f'42["event",{n}]' for n in range(1_000)])
+        connection = server.connection(client.sid)
+        assert connection is not None
+        await until(lambda: connection.held)
+        assert len(connection.context.jobs) <= 10
+        gate.set()
+        await until(lambda: len(seen) == 1_000)
+    assert seen == list(range(1_000))
+
+
+async def test_polling_client_that_outruns_its_handlers_waits_for_its_post() -> None:
+    server = AsyncServer(async_handlers=False, limits=Limits(queued_events=10, close_seconds=0.05))
+    gate = asyncio.Event()
+    seen: list[int] = []
+
+    async def event(_sid: str, number: int) -> None:
+        await gate.wait()
+        seen.append(number)
+
+    server.on("event", event)
+
+    async with serve(server) as served:
+        url = await served.polling()
+        async with served.http.post(url, data="40"):
+            pass
+        async with served.http.get(url):
+            pass
+        body = "\x1e".join(f'42["event",{n}]' for n in range(100))
+        post = asyncio.create_task(served.http.post(url, data=body))
+        connection = next(iter(server.eio.hub.sessions.values()))
+        await until(lambda: connection.held)
+        assert not post.done()
+        gate.set()
+        assert await (await post).text() == "ok"
+        await until(lambda: len(seen) == 100)
+    assert seen == list(range(100))
+
+
+async def test_handler_may_wait_for_an_acknowledgement_of_its_own_client() -> None:
+    server = AsyncServer()
+
+    async def ask(sid: str) -> Any:
+        return await server.call("question", "why", to=sid)
+
+    server.on("ask", ask)
+
+    async with serve(server) as served, served.connected() as client:
+        await client.send('427["ask"]')
+        assert await client.receive() == '421["question","why"]'
+        await client.send('431["because"]')
+        assert await client.receive() == '437["because"]'
+        await client.send('431["again"]', '439["never asked"]', '430["the counter"]')
+        await until(lambda: server.metrics.unknown_acknowledgements == 3)
+
+
+async def test_acknowledgements_that_are_owed_are_limited() -> None:
+    server = AsyncServer(limits=Limits(pending_acknowledgements=3))
+    async with serve(server) as served, served.connected() as client:
+        for _ in range(10):
+            await server.emit("question", to=client.sid, callback=lambda: None)
+        assert len(server.manager.callbacks[client.sid]) == 4
+        assert server.metrics.forgotten_acknowledgements == 7
+
+
+async def test_reader_that_does_not_read_costs_no_more_than_its_limits() -> None:
+    limits = Limits(unread_bytes=100_000, transport_bytes=10_000)
+    server = AsyncServer(limits=limits)
+    reasons: list[str] = []
+
+    async def disconnect(_sid: str, reason: str) -> None:
+        reasons.append(reason)
+
+    server.on("disconnect", disconnect)
+
+    async with serve(server) as served, served.connected() as client:
+        transport = client.socket._response.connection.transport  # type: ignore[union-attr]
+        transport.pause_reading()  # type: ignore[union-attr]
+        connection = server.connection(client.sid)
+        assert connection is not None
+        while connection.open:
+            connection.send(Message("2" + "x" * 5_000))
+            assert connection.unread_bytes <= limits.unread_bytes
+            await asyncio.sleep(0)
+        await until(served.is_empty)
+        transport.resume_reading()  # type: ignore[union-attr]
+    assert reasons == ["slow consumer"]
+
+
+async def test_burst_of_storming_clients_gets_503_and_those_inside_are_served() -> None:
+    server = AsyncServer(limits=Limits(handshakes_per_second=0.001, handshake_burst=1))
+
+    async def echo(_sid: str) -> int:
+        return 1
+
+    server.on("echo", echo)
+
+    async with serve(server) as served, served.connected() as client:
+        for transport in ("polling", "websocket"):
+            url = f"{served.url}?EIO=4&transport={transport}"
+            if transport == "polling":
+                async with served.http.get(url) as response:
+                    assert response.status == 503
+                    assert int(response.headers["Retry-After"]) > 0
+            else:
+                with pytest.raises(aiohttp.WSServerHandshakeError, match="503"):
+                    await served.http.ws_connect(url)
+        await client.send('421["echo"]')
+        assert await client.receive() == "431[1]"
+    assert server.metrics.refused_rate == 2
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "expected"),
+    [
+        ((), "203.0.113.9", "127.0.0.1"),
+        (("127.0.0.0/8",), "203.0.113.9", "203.0.113.9"),
+        (("127.0.0.0/8",), "10.9.9.9, 203.0.113.9", "203.0.113.9"),
+        (("127.0.0.0/8", "10.0.0.0/8"), "198.51.100.1, 203.0.113.9, 10.1.1.1", "203.0.113.9"),
+        (("127.0.0.0/8",), "garbage", "127.0.0.1"),
+        (("10.0.0.0/8",), "203.0.113.9", "127.0.0.1"),
+    ],
+)
+async def test_forwarded_address_is_believed_from_trusted_proxies_only(
+    proxies: tuple[str, ...], forwarded: str, expected: str
+) -> None:
+    server = AsyncServer(trusted_proxies=proxies)
+    seen: list[str] = []
+
+    async def connect(sid: str, environ: Any) -> None:
+        assert environ["aiohttp.request"].path == "/socket.io/"
+        assert environ.get("HTTP_X_COLOUR") == "blue"
+        seen.append(environ["REMOTE_ADDR"])
+        environ["user"] = "somebody"
+
+    server.on("connect", connect)
+
+    headers = {"X-Forwarded-For": forwarded, "X-Colour": "blue"}
+    async with serve(server) as served, served.connected(**headers) as client:
+        connection = server.connection(client.sid)
+        assert connection is not None
+        assert connection.remote_address == expected
+        environ = server.get_environ(client.sid)
+        assert environ is not None
+        assert environ["user"] == "somebody"
+        assert "aiohttp.request" not in environ
+    assert seen == [expected]
+
+
+async def test_rooms_work_as_ever() -> None:
+    server = AsyncServer()
+    async with serve(server) as served:
+        async with served.connected() as one, served.connected() as two:
+            await server.enter_room(one.sid, "a")
+            assert server.rooms(one.sid) == [one.sid, "a"]
+            await server.emit("x", 1, room="a")
+            await server.emit("x", (2, 3), to=two.sid)
+            await server.emit("x", skip_sid=one.sid)
+            assert await one.receive() == '42["x",1]'
+            assert [await two.receive(), await two.receive()] == ['42["x",2,3]', '42["x"]']
+            with pytest.raises(ValueError, match="sid room"):
+                await server.enter_room(one.sid, two.sid)
+            await server.close_room("a")
+            assert server.rooms(one.sid) == [one.sid]
+            await server.emit("x", b"\x01", to=[one.sid, two.sid])
+            assert await one.receive() == '451-["x",{"_placeholder":true,"num":0}]'
+            assert await one.receive() == b"\x01"
+        await until(served.is_empty)
+        with pytest.raises(SessionNotFoundError):
+            await server.enter_room(one.sid, "a")
+
+
+async def test_broadcast_does_not_reach_who_was_not_let_in_yet() -> None:
+    server = AsyncServer()
+    gate = asyncio.Event()
+
+    async def connect(sid: str, _environ: Any, _auth: Any) -> None:
+        await server.emit("own", to=sid)
+        await gate.wait()
+
+    server.on("connect", connect)
+
+    async with serve(server) as served, served.opened() as client:
+        await client.send("40")
+        assert await client.receive() == '42["own"]'
+        await server.emit("secret")
+        gate.set()
+        assert (await client.receive()).startswith("40{")
+
+
+async def test_client_that_leaves_during_its_connect_handler_is_cleaned_up() -> None:
+    server = AsyncServer()
+    gate = asyncio.Event()
+    calls: list[str] = []
+
+    async def connect(_sid: str, _environ: Any) -> None:
+        calls.append("connect")
+        await gate.wait()
+
+    server.on("connect", connect)
+
+    async def disconnect(_sid: str) -> None:
+        calls.append("disconnect")
+
+    server.on("disconnect", disconnect)
+
+    async with serve(server) as served:
+        async with served.opened() as client:
+            await client.send("40")
+            await until(lambda: calls == ["connect"])
+        await until(lambda: not server.eio.hub.sessions)
+        gate.set()
+        await until(served.is_empty)
+    assert calls == ["connect", "disconnect"]
+
+
+async def test_class_based_namespaces_and_catch_all_handlers_work() -> None:
+    server = AsyncServer()
+
+    class Chat(socketio.AsyncNamespace):  # type: ignore[misc]
+        async def on_say(self, _sid: str, text: str) -> str:
+            return text.upper()
+
+    server.register_namespace(Chat("/chat"))
+
+    async def anything(event: str, _sid: str, *args: Any) -> Any:
+        return [event, *args]
+
+    server.on("*", anything)
+
+    async with serve(server) as served, served.connected() as client:
+        await client.connect("40/chat,")
+        await client.send(
+            '42/chat,1["say","hi"]', '42/chat,2["unknown"]', '423["x",1]', '424["*",2]'
+        )
+        assert await client.receive() == '43/chat,1["HI"]'
+        assert await client.receive() == '433[["x",1]]'
+        assert await client.receive() == '434[["*",2]]'
+
+
+async def test_packets_that_cross_with_a_disconnect_do_no_harm() -> None:
+    server = AsyncServer(namespaces=["/", "/other"])
+    async with serve(server) as served, served.connected() as client:
+        await server.disconnect(client.sid)
+        assert await client.receive() == "41"
+        await client.send('42["on its way"]', "41", "40/other,")
+        assert (await client.receive()).startswith("40/other,")
+        await client.connect()
+
+
+async def test_sessions_belong_to_their_client() -> None:
+    server = AsyncServer()
+    async with serve(server) as served, served.connected() as client:
+        async with server.session(client.sid) as session:
+            session["user"] = 1
+        assert await server.get_session(client.sid) == {"user": 1}
+        with pytest.raises(SessionNotFoundError):
+            await server.get_session("nobody")
+
+
+async def test_value_that_cannot_be_sent_is_refused_to_the_emitter() -> None:
+    server = AsyncServer()
+    async with serve(server) as served, served.connected() as client:
+        with pytest.raises(EncodeError):
+            await server.emit("x", float("nan"))
+        await server.emit("x", 1)
+        assert await client.receive() == '42["x",1]'
+
+
+async def test_settings_that_cannot_work_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="trusted_proxies"):
+        AsyncServer(trusted_proxies=["everybody"])
+    with pytest.raises(ConfigurationError, match="websocket_compression"):
+        AsyncServer(websocket_compression=True)
+    with pytest.raises(ConfigurationError, match="async_mode"):
+        AsyncServer(async_mode="sanic")
+    with pytest.raises(UnsupportedError):
+        AsyncServer().instrument()
+
+
+async def test_managers_of_python_socketio_are_adapted() -> None:
+    plain = socketio.AsyncManager()
+    assert isinstance(AsyncServer(plain).manager, Manager)
+    redis = socketio.AsyncRedisManager("redis://127.0.0.1:1")
+    adopted = AsyncServer(redis).manager
+    assert isinstance(adopted, Manager)
+    assert isinstance(adopted, socketio.AsyncRedisManager)
+
+
+async def test_cookie_with_the_session_id_is_set() -> None:
+    server = AsyncServer(
+        cookie={"name": "stick", "Path": "/", "HttpOnly": True, "Secure": False},
+        limits=Limits(close_seconds=0.05),
+    )
+    async with serve(server) as served:
+        response = await served.http.get(served.url + "?EIO=4&transport=polling")
+        cookie = response.headers["Set-Cookie"]
+    assert cookie.startswith("stick=")
+    assert cookie.endswith("; Path=/; HttpOnly")
+
+
+async def test_same_origin_is_the_host_that_was_asked_for() -> None:
+    server = AsyncServer(limits=Limits(close_seconds=0.05))
+    async with serve(server) as served:
+        url = served.url + "?EIO=4&transport=polling"
+        own = served.url.removesuffix("/socket.io/")
+        for origin, status in ((own, 200), ("https://evil.example", 403), ("null", 403)):
+            async with served.http.get(url, headers={"Origin": origin}) as response:
+                assert response.status == status
+    assert server.metrics.refused_origin == 2
+
+
+async def test_socket_that_is_reset_ends_its_session() -> None:
+    server = AsyncServer()
+    async with serve(server) as served, served.connected() as client:
+        raw = client.socket.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.socket._response.connection.transport.abort()  # type: ignore[union-attr]
+        await until(served.is_empty)
+
+
+async def test_emit_of_another_process_over_redis_reaches_clients() -> None:
+    with running_redis() as redis:
+        server = AsyncServer(socketio.AsyncRedisManager(redis.url))
+        outside = socketio.AsyncRedisManager(redis.url, write_only=True)
+        async with serve(server) as served, served.connected() as client:
+            await server.enter_room(client.sid, "a")
+            received: asyncio.Task[Any] = asyncio.create_task(client.receive())
+            while not received.done():
+                # Until the server's subscription stands nobody hears it.
+                await outside.emit("news", {"n": 1}, room="a")
+                await asyncio.wait([received], timeout=0.05)
+            assert await received == '42["news",{"n":1}]'
+        await outside.redis.aclose()
