@@ -5,6 +5,8 @@ import gc
 import time
 from collections import Counter
 
+import pytest
+
 from stockstream.app import running_node
 from stockstream.config import load_settings
 from tests.acceptance.crowd import Crowd, JsClient, Way
@@ -91,6 +93,7 @@ async def objects_have_gone() -> None:
         await asyncio.sleep(0.5)
 
 
+@pytest.mark.slow
 async def test_crowd_that_went_leaves_no_task_and_no_object(crowd: Crowd) -> None:
     settings = load_settings(
         {

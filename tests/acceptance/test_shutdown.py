@@ -4,6 +4,7 @@ import os
 import time
 
 import aiohttp
+import pytest
 
 from tests.acceptance.conftest import BUSY, shown_server
 from tests.acceptance.crowd import WAYS, Crowd, Way, assert_complete
@@ -75,6 +76,7 @@ async def test_nobody_new_is_let_in_while_the_server_ends(crowd: Crowd) -> None:
         assert await server.child.exit_status(WITHIN) == 0
 
 
+@pytest.mark.slow
 async def test_client_that_reads_nothing_does_not_hold_up_the_end(crowd: Crowd) -> None:
     async with shown_server() as server:
         url = f"{server.url}/socket.io/?EIO=4&transport=websocket"
