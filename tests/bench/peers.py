@@ -13,6 +13,8 @@ from tests.bench.processes import BenchError
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+#: The floor: a peer that does nothing but write.
+LIMIT = "limit"
 NODE_MODULES = ROOT / "tests" / "js" / "node_modules"
 
 
@@ -24,8 +26,6 @@ class Peer:
     title: str
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
-    #: True for what does no handshakes worth measuring.
-    floor: bool = False
 
 
 def compile_c(name: str) -> str:
@@ -34,9 +34,11 @@ def compile_c(name: str) -> str:
     Raises:
         BenchError: no compiler, or it refused the source.
     """
-    source = HERE / "load" / f"{name}.c"
+    folder = HERE / "load"
+    source = folder / f"{name}.c"
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stockstream-bench"
-    program = cache / f"{name}-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
+    parts = b"".join(part.read_bytes() for part in [source, *sorted(folder.glob("*.h"))])
+    program = cache / f"{name}-{hashlib.sha256(parts).hexdigest()[:16]}"
     if not program.exists():
         compiler = shutil.which("cc")
         if compiler is None:
@@ -61,7 +63,12 @@ def node_server() -> tuple[str, ...]:
 def all_peers() -> list[Peer]:
     """Ours first: the others are what it is held against."""
     return [
-        Peer(name="stockstream", title="stockstream", command=python_server("ours")),
+        Peer(
+            name="stockstream",
+            title="stockstream",
+            command=python_server("ours"),
+            env={"STOCKSTREAM_MAX_HANDSHAKES_PER_SECOND": "1000000"},
+        ),
         Peer(
             name="plain",
             title="python-socketio, aiohttp, uvloop, orjson",
@@ -74,9 +81,8 @@ def all_peers() -> list[Peer]:
             env={"NODE_PATH": str(NODE_MODULES)},
         ),
         Peer(
-            name="limit",
+            name=LIMIT,
             title="raw send(2) in C",
             command=(compile_c("rawsend"),),
-            floor=True,
         ),
     ]

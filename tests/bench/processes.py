@@ -43,9 +43,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     unwanted: int
     #: Packets that are no updates: greetings and the like.
     other: int
+    #: Handshakes that were answered with "come back later", and connections that broke in a storm.
+    refused: int
+    broken: int
     #: From the tick to the arrival; -1 where nothing was delivered.
     p50_us: int
     p99_us: int
+    #: From dialing to the answer that refuses; -1 where nobody was refused.
+    refusal_p99_us: int
     wall_s: float
     #: CPU time of the generator itself.
     cpu_s: float

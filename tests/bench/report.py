@@ -46,21 +46,23 @@ def circumstances(results: Results) -> Rows:
     rows = [["workload", "server", *busy, "delivered", "lost", "disorder"]]
     for workload, peers in results.samples.items():
         for peer, samples in peers.items():
+            timed = [each for each in samples if each.server_busy]
+            if not timed:
+                # Only memory was read, or nothing could be.
+                continue
             shares = (
-                median(each.server_busy for each in samples),
-                median(each.generator_busy for each in samples),
-                median(each.others_busy for each in samples),
+                median(each.server_busy for each in timed),
+                median(each.generator_busy for each in timed),
+                median(each.others_busy for each in timed),
             )
             counts = (
                 sum(each.delivered for each in samples),
                 sum(each.lost for each in samples),
                 sum(each.disorder for each in samples),
             )
-            # Where only memory was read nobody was timed.
-            if any(shares):
-                rows.append(
-                    [workload, peer, *map("{:.0%}".format, shares), *map("{:,}".format, counts)]
-                )
+            rows.append(
+                [workload, peer, *map("{:.0%}".format, shares), *map("{:,}".format, counts)]
+            )
     return rows
 
 

@@ -12,6 +12,15 @@ METRICS = {
     "cpu_us": "CPU µs/update",
     "p50_ms": "p50 ms",
     "p99_ms": "p99 ms",
+    "p99_ms_stalled": "p99 ms, some stalled",
+    "kb_listening": "KiB/listening",
+    "kb_stalled": "KiB/stalled",
+    "kb_growth": "KiB/stalled, growth",
+    "p99_ms_storm": "p99 ms, storm",
+    "all_in_s": "s until all are in",
+    "refused": "refused handshakes",
+    "refusal_p99_ms": "p99 ms to a refusal",
+    "broken": "broken connections",
     "cpu_us_client": "CPU µs/client",
     "kb_connected": "KiB/connected",
     "kb_subscribed": "KiB/subscribed",
@@ -44,30 +53,41 @@ class Results(msgspec.Struct, kw_only=True):
     titles: dict[str, str] = {}
     #: One sample a round: by workload, by peer.
     samples: dict[str, dict[str, list[Sample]]] = {}
+    #: Measurements that could not be made, a sentence on each.
+    failures: list[str] = []
 
     def add(self, workload: str, peer: str, sample: Sample) -> None:
         self.samples.setdefault(workload, {}).setdefault(peer, []).append(sample)
 
     def metrics(self, workload: str) -> list[str]:
         """The metrics that this workload has."""
-        found = {name for one in self.samples[workload].values() for name in one[0].figures}
+        found = {
+            name
+            for samples in self.samples[workload].values()
+            for each in samples
+            for name in each.figures
+        }
         return [name for name in METRICS if name in found]
 
     def spread(self, workload: str, metric: str, peer: str) -> Spread | None:
-        samples = self.samples[workload].get(peer)
-        return Spread.of([each.figures[metric] for each in samples]) if samples else None
+        samples = self.samples[workload].get(peer, [])
+        values = [each.figures[metric] for each in samples if metric in each.figures]
+        return Spread.of(values) if values else None
 
     def ratio(self, workload: str, metric: str, peer: str) -> Spread | None:
         """The first peer's figure divided by this one's, round by round."""
         base = next(iter(self.peers))
         ours, theirs = (self.samples[workload].get(name, []) for name in (base, peer))
-        pairs = [(a.figures[metric], b.figures[metric]) for a, b in zip(ours, theirs, strict=False)]
-        ratios = [a / b for a, b in pairs if b > 0]
+        ratios = [
+            a.figures[metric] / b.figures[metric]
+            for a, b in zip(ours, theirs, strict=False)
+            if metric in a.figures and b.figures.get(metric, 0) > 0
+        ]
         return Spread.of(ratios) if ratios and peer != base else None
 
     def faults(self) -> list[str]:
-        """One sentence on each measurement in which something got lost or out of order."""
-        return [
+        """One sentence on each measurement that failed, or lost updates or their order."""
+        return self.failures + [
             f"{workload}, {peer}: {sample.lost:,} updates lost, {sample.disorder:,} out of order"
             for workload, peers in self.samples.items()
             for peer, samples in peers.items()

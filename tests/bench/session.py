@@ -34,9 +34,12 @@ class Session:
         self._server = server
         self._generator = generator
 
-    def join(self, clients: int, *, subscribe: bool = True) -> None:
-        """Connects so many more clients and has them subscribe."""
-        self._generator.ask(f"connect {clients}")
+    def join(self, clients: int, *, subscribe: bool = True, slow_every: int = 0) -> None:
+        """Connects so many more clients and has them subscribe.
+
+        Every so many of them, if not 0, is one that can stall.
+        """
+        self._generator.ask(f"connect {clients} {slow_every}")
         if subscribe:
             self._generator.ask("subscribe")
 
@@ -48,14 +51,47 @@ class Session:
     def measure_delivery(self, command: str) -> None:
         """CPU time of the server for each update that reached a client, and the latencies."""
         spent, answer = self._measure(command)
-        self.sample.delivered = answer.received
-        self.sample.lost = answer.expected - answer.received
-        self.sample.disorder = answer.disorder + answer.unwanted
+        self._check(answer)
         self.sample.figures |= {
             "cpu_us": spent * 1e6 / max(answer.received, 1),
             "p50_ms": answer.p50_us / 1e3,
             "p99_ms": answer.p99_us / 1e3,
         }
+
+    def measure_with_stalled(self, command: str, *, fill_turns: int, stalled: int) -> None:
+        """Latencies of the others while the slow clients read nothing, and what those hold.
+
+        Args:
+            command: what goes on meanwhile.
+            fill_turns: turns that come first, so that the kernel's buffers are full.
+            stalled: number of the slow clients.
+        """
+        before = self.memory_kb()
+        self._generator.ask("stall")
+        self._check(self._generator.ask(f"repeat {fill_turns}"))
+        full = self.memory_kb()
+        answer = self._generator.ask(command)
+        self._check(answer)
+        after = self.memory_kb()
+        self._check(self._generator.ask("resume"))
+        self.sample.figures |= {
+            "p99_ms_stalled": answer.p99_us / 1e3,
+            "kb_stalled": (after - before) / stalled,
+            "kb_growth": (after - full) / stalled,
+        }
+
+    def measure_storm(self, command: str) -> None:
+        """How long it takes until all are in, and what those inside feel of it."""
+        _, answer = self._measure(command)
+        self._check(answer)
+        self.sample.figures |= {
+            "p99_ms_storm": answer.p99_us / 1e3,
+            "all_in_s": answer.wall_s,
+            "refused": answer.refused,
+            "broken": answer.broken,
+        }
+        if answer.refused:
+            self.sample.figures["refusal_p99_ms"] = answer.refusal_p99_us / 1e3
 
     def memory_kb(self) -> int:
         """Resident memory of the server in KiB, garbage collected."""
@@ -65,6 +101,11 @@ class Session:
     def warm_up(self, command: str) -> None:
         """The same work unmeasured, until just-in-time compilers and caches have settled."""
         self._generator.ask(command)
+
+    def _check(self, answer: Answer) -> None:
+        self.sample.delivered += answer.received
+        self.sample.lost += answer.expected - answer.received
+        self.sample.disorder += answer.disorder + answer.unwanted
 
     def _measure(self, *commands: str) -> tuple[float, Answer]:
         """The server's CPU time during the commands, in seconds, and the last one's answer."""

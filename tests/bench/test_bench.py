@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from tests.bench import report, workloads
-from tests.bench.peers import all_peers, compile_c
+from tests.bench.peers import LIMIT, all_peers, compile_c
 from tests.bench.processes import Generator, Server
 from tests.bench.results import Results
 from tests.bench.session import Sample, Session
@@ -25,7 +25,7 @@ def test_every_update_of_a_workload_reaches_its_watchers(
     make: workloads.Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workloads, "WARM_UP_S", 0.1)
-    floor = next(peer for peer in all_peers() if peer.floor)
+    floor = next(peer for peer in all_peers() if peer.name == LIMIT)
     workload = make(100)
     with (
         Server(floor.command, core=None, env=floor.env) as server,

@@ -1,8 +1,10 @@
 """The work that is measured."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
+from stockstream.config import Settings
+from tests.bench.peers import LIMIT
 from tests.bench.session import Session
 
 #: Clients of the quote workloads watch this many symbols out of so many.
@@ -14,6 +16,13 @@ SCALE_SIZES = (100, 1_000, 5_000, 10_000)
 #: Clients where nothing else is asked for; memory is claimed in large pieces and needs more.
 CLIENTS = 1_000
 MEMORY_CLIENTS = 5_000
+#: Of a storm, and how many of them there are for each client inside.
+STORM_CLIENTS = 10_000
+STORM_FOR_EACH = 10
+#: One client in so many can stall. Turns until nothing more fits into the kernel's buffers and
+#: the transport's for one that did: 6 KB each.
+SLOW_EVERY = 10
+FILL_TURNS = 20
 #: Clients that come before the measured ones, so that what a server needs once is not counted.
 FIRST_CLIENTS = 100
 #: Seconds of unmeasured work before the measured.
@@ -33,8 +42,14 @@ class Workload:
     symbols: int
     per_client: int
     run: Callable[[Session], None]
-    #: False where no updates are delivered, so that there is no floor to hold against.
-    delivers: bool = True
+    #: Rough time of one measurement, in seconds: what is fixed (averaged over the peers), and how
+    #: often the time of delivery.
+    fixed_s: float
+    phases: int = 1
+    #: Peers that can't take part or are not asked to, by name.
+    without: tuple[str, ...] = ()
+    #: Settings for the server; they come last.
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 def single(clients: int) -> Workload:
@@ -44,7 +59,15 @@ def single(clients: int) -> Workload:
         session.measure_delivery(f"turns {session.seconds}")
 
     title = f"{clients:,} clients on one symbol, one update a turn"
-    return Workload(name="single", title=title, clients=clients, symbols=1, per_client=1, run=run)
+    return Workload(
+        name="single",
+        title=title,
+        clients=clients,
+        symbols=1,
+        per_client=1,
+        run=run,
+        fixed_s=2.5,
+    )
 
 
 def burst(clients: int) -> Workload:
@@ -119,6 +142,67 @@ def memory(clients: int) -> Workload:
     )
 
 
+def stalled(clients: int) -> Workload:
+    trickling = f"{TRICKLE_HERTZ} updates a second"
+
+    def run(session: Session) -> None:
+        session.join(clients, slow_every=SLOW_EVERY)
+        session.warm_up(f"rate {WARM_UP_S} {TRICKLE_HERTZ}")
+        session.measure_delivery(f"rate {session.seconds} {TRICKLE_HERTZ}")
+        session.measure_with_stalled(
+            f"rate {session.seconds} {TRICKLE_HERTZ}",
+            fill_turns=FILL_TURNS,
+            stalled=len(range(0, clients, SLOW_EVERY)),
+        )
+
+    return Workload(
+        name="stalled",
+        title=f"{clients:,} clients, {trickling}; then one in {SLOW_EVERY} stops reading",
+        clients=clients,
+        symbols=SYMBOLS,
+        per_client=WATCHED,
+        run=run,
+        fixed_s=9.0,
+        phases=2,
+        without=(LIMIT,),
+    )
+
+
+def storm(clients: int) -> Workload:
+    inside = max(clients // STORM_FOR_EACH, 10)
+
+    def run(session: Session) -> None:
+        session.join(inside)
+        session.warm_up(f"rate {WARM_UP_S} {TRICKLE_HERTZ}")
+        session.measure_delivery(f"rate {session.seconds} {TRICKLE_HERTZ}")
+        session.measure_storm(f"storm {clients} {TRICKLE_HERTZ}")
+
+    return Workload(
+        name="storm",
+        title=f"{inside:,} clients, {TRICKLE_HERTZ} updates a second; {clients:,} more come at once",
+        clients=clients + inside,
+        symbols=SYMBOLS,
+        per_client=WATCHED,
+        run=run,
+        fixed_s=2.5 + clients / 1_000,
+        without=(LIMIT,),
+    )
+
+
+def paced_storm(clients: int) -> Workload:
+    # The peers have no such pace.
+    pace = float(Settings.model_fields["max_handshakes_per_second"].default)
+    at_once = storm(clients)
+    return replace(
+        at_once,
+        name="paced storm",
+        title=f"{at_once.title}, {pace:g} a second are let in",
+        fixed_s=2.5 + clients / pace * 1.2,
+        without=("plain", "node", LIMIT),
+        env={"STOCKSTREAM_MAX_HANDSHAKES_PER_SECOND": f"{pace:g}"},
+    )
+
+
 def scale(clients: int) -> Workload:
     # The number of symbols grows with the clients: each symbol keeps 40 watchers, each client its
     # 20 symbols, so that the work for each delivered update is the same at every size.
@@ -129,9 +213,10 @@ def scale(clients: int) -> Workload:
         session.join(first)
         empty = session.memory_kb()
         session.join(clients - first)
-        session.sample.figures["kb_subscribed"] = (session.memory_kb() - empty) / (clients - first)
         session.warm_up(f"turns {WARM_UP_S}")
         session.measure_delivery(f"turns {session.seconds}")
+        # What they take while they listen, buffers that delivering has left behind included.
+        session.sample.figures["kb_listening"] = (session.memory_kb() - empty) / (clients - first)
 
     return Workload(
         name=f"scale {clients}",
@@ -146,8 +231,17 @@ def scale(clients: int) -> Workload:
 #: Makes a workload for so many clients.
 Make = Callable[[int], Workload]
 
-SIMPLE = {make.__name__: make for make in (single, burst, trickle, connect, memory)}
-NAMES = (*SIMPLE, "scale")
+WORKLOADS: dict[str, tuple[Make, ...]] = {
+    "single": (single,),
+    "burst": (burst,),
+    "trickle": (trickle,),
+    "connect": (connect,),
+    "memory": (memory,),
+    "stalled": (stalled,),
+    "storm": (storm, paced_storm),
+}
+NAMES = (*WORKLOADS, "scale")
+SIZES = {"memory": MEMORY_CLIENTS, "storm": STORM_CLIENTS}
 
 
 def choose(names: list[str], clients: int | None) -> list[Workload]:
@@ -161,7 +255,6 @@ def choose(names: list[str], clients: int | None) -> list[Workload]:
         if name == "scale":
             chosen += [scale(size) for size in SCALE_SIZES if size <= (clients or size)]
         else:
-            chosen.append(
-                SIMPLE[name](clients or (MEMORY_CLIENTS if name == "memory" else CLIENTS))
-            )
+            size = clients or SIZES.get(name, CLIENTS)
+            chosen += [make(size) for make in WORKLOADS[name]]
     return chosen

@@ -12,10 +12,8 @@ from stockstream.log import configure_logging
 from tests.bench.servers.control import run
 from tests.bench.servers.market import Market
 
-# The whole audience comes from one address, and as fast as it can.
-settings = load_settings(
-    {"max_connections_per_address": 20_000, "max_handshakes_per_second": 1_000_000}
-)
+# As from the command line: the environment says how fast clients may come.
+settings = load_settings({})
 market = Market()
 clock = SystemClock()
 node = Node(settings, clock, Random(0))
