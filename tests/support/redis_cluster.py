@@ -125,17 +125,17 @@ class SentinelServers:
     ) -> None:
         self.master = master
         self.replica = replica
-        self._ports = ports
+        self.ports = ports
         self._children = children
 
     @property
     def url(self) -> str:
-        hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
         return f"redis+sentinel://{hosts}/{SERVICE}"
 
     def master_port(self) -> int:
         """Return where the Sentinels say that the master is."""
-        with redis.Redis(port=self._ports[0]) as client:
+        with redis.Redis(port=self.ports[0]) as client:
             reply: Any = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
             return int(reply[1])
 
@@ -189,16 +189,8 @@ def _info(client: redis.Redis) -> Any:
 
 def _sees_all(client: redis.Redis, count: int) -> bool:
     try:
-        reply: Any = client.execute_command("SENTINEL", "MASTERS")
+        info: Any = client.info("sentinel")
     except redis.RedisError:
         return False
-    master = _fields(reply)
-    return int(master["num-slaves"]) == 1 and int(master["num-other-sentinels"]) == count - 1
-
-
-def _fields(reply: Any) -> dict[str, Any]:
-    if isinstance(reply, dict):
-        found: dict[str, Any] = reply[SERVICE]
-        return found
-    flat = [item.decode() if isinstance(item, bytes) else item for item in reply[0]]
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+    master = info["master0"]
+    return int(master["slaves"]) == 1 and int(master["sentinels"]) == count
