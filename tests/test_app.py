@@ -3,6 +3,7 @@ import contextlib
 import os
 import signal
 import socket
+from contextlib import AsyncExitStack
 from typing import Any
 from unittest.mock import patch
 
@@ -87,26 +88,31 @@ async def test_draining_tells_clients_and_stores_what_was_accepted() -> None:
     poller = FakePoller()
     poller.prices = {AAPL: 10.0}
     provider = FakeProvider(poller=poller)
-    async with running(provider) as node, node.client() as client:
-        append = node.node.store.append
+    # The client outlives the node.
+    async with AsyncExitStack() as stack:
+        async with running(provider) as node:
+            client = await stack.enter_async_context(node.client())
+            append = node.node.store.append
 
-        async def slow_append(updates: Any) -> None:
-            await asyncio.sleep(0)
-            await append(updates)
-            stored.extend(updates)
+            async def slow_append(updates: Any) -> None:
+                await asyncio.sleep(0)
+                await append(updates)
+                stored.extend(updates)
 
-        node.node.store.append = slow_append  # type: ignore[method-assign]
-        await client.ask("subscribe", {"events": [UPDATE]})
-        prices = []
-        for price in (10.0, 11.0, 12.0):
-            poller.prices[AAPL] = price
-            prices.append((await client.event(UPDATE))["payload"]["price"])
-        running_still = node
-        gone = asyncio.create_task(until_closed(client))
-        assert not running_still.node.readiness.draining
-    await gone
+            node.node.store.append = slow_append  # type: ignore[method-assign]
+            await client.ask("subscribe", {"events": [UPDATE]})
+            prices = []
+            for price in (10.0, 11.0, 12.0):
+                poller.prices[AAPL] = price
+                prices.append((await client.event(UPDATE))["payload"]["price"])
+            running_still = node
+            gone = asyncio.create_task(until_closed(client))
+            assert not running_still.node.readiness.draining
+        await gone
     assert [update.price for update in stored] == prices == [10.0, 11.0, 12.0]
     assert running_still.node.readiness.draining
+    # Going away: a client that sees this comes back by itself, elsewhere or later.
+    assert client.close_code == 1001
     assert running_still.node.gateway.get_connected_clients_count() == 0
     assert running_still.node.writer.state.pending == 0
     assert provider.closed

@@ -64,6 +64,12 @@ class Client:
         client_id: str = self.welcome["clientId"]
         return client_id
 
+    @property
+    def close_code(self) -> int | None:
+        """How the server closed the WebSocket; None while it is open."""
+        code: int | None = self._socket._websocket.close_code
+        return code
+
     async def send(self, event: str, *payload: Any) -> None:
         """Send an event without asking for an acknowledgement."""
         await self._socket.send("42" + json.dumps([event, *payload]))

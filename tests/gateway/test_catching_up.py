@@ -59,7 +59,7 @@ class CatchingUp(RuleBasedStateMachine):
         for client in list(self.subscriptions):
             self.read_on(client)
             while self.subscriptions[client].catch_up is not None:
-                self.go_on(client, 2)
+                self._go_on(self.subscriptions[client], 2)
             self._check(client)
             seen = self._seen(client)
             if self.history:
@@ -69,17 +69,15 @@ class CatchingUp(RuleBasedStateMachine):
 
     # --- what happens -------------------------------------------------------------------------
 
-    @rule(count=st.integers(1, 6))
-    def publish(self, count: int) -> None:
+    @rule(count=st.integers(1, 6), anew=st.sampled_from([False] * 9 + [True]))
+    def publish(self, count: int, anew: bool) -> None:  # noqa: FBT001 - drawn by name
+        if anew:
+            self.epoch += 1
+            self.seq = 0
         updates = [update(self.seq + n, epoch=f"e{self.epoch}") for n in range(1, count + 1)]
         self.seq += count
         self.history += updates
         self.fanout.publish(updates, 0.0)
-
-    @rule()
-    def begin_a_new_epoch(self) -> None:
-        self.epoch += 1
-        self.seq = 0
 
     @rule(client=clients)
     def subscribe(self, client: int) -> None:
@@ -94,12 +92,18 @@ class CatchingUp(RuleBasedStateMachine):
         subscription = self._begin(client, since)
         subscription.catch_up = self.fanout.hold(EVENT_A, self.peers[client].member())
 
-    @rule(client=clients, chunk=st.integers(1, 2))
-    def go_on(self, client: int, chunk: int) -> None:
+    @precondition(lambda self: self._catching_up())
+    @rule(choice=st.integers(0, _CLIENTS), chunk=st.integers(1, 2))
+    def go_on(self, choice: int, chunk: int) -> None:
         """Read what was missed, or send some of it, or join the live ones: what is next."""
-        subscription = self.subscriptions.get(client)
-        if subscription is None or subscription.catch_up is None:
-            return
+        catching_up = self._catching_up()
+        self._go_on(catching_up[choice % len(catching_up)], chunk)
+
+    def _catching_up(self) -> list[_Subscription]:
+        return [each for each in self.subscriptions.values() if each.catch_up is not None]
+
+    def _go_on(self, subscription: _Subscription, chunk: int) -> None:
+        assert subscription.catch_up is not None
         if subscription.to_send is None:
             self._read(subscription)
         elif subscription.to_send:
@@ -112,12 +116,11 @@ class CatchingUp(RuleBasedStateMachine):
         else:
             self._resume(subscription, subscription.position)
 
-    @rule(client=clients)
-    def fail_to_read(self, client: int) -> None:
+    @precondition(lambda self: self._catching_up())
+    @rule()
+    def fail_to_read(self) -> None:
         """The store is gone: what was missed can't be told."""
-        subscription = self.subscriptions.get(client)
-        if subscription is not None and subscription.catch_up is not None:
-            self._resume(subscription, None)
+        self._resume(self._catching_up()[0], None)
 
     @rule(client=clients)
     def leave(self, client: int) -> None:
@@ -133,7 +136,7 @@ class CatchingUp(RuleBasedStateMachine):
             assert not self.fanout.resume(EVENT_A, subscription.catch_up, subscription.position)
         self.read_on(client)
         received = len(peer.updates())
-        self.publish(1)
+        self.publish(1, anew=False)
         assert len(peer.updates()) == received
 
     @rule(client=clients)

@@ -3,7 +3,9 @@ from typing import Any
 import pytest
 
 from stockstream.gateway import fanout as fanout_module
+from stockstream.gateway.audience import CatchUp
 from stockstream.gateway.fanout import Fanout
+from stockstream.model import Position
 from stockstream.wire.packets import WireForm, encode_event
 from tests.gateway.peers import EVENT_A, EVENT_B, B, Crowd, Peer, update
 from tests.support.clock import ManualClock
@@ -175,6 +177,17 @@ def test_who_missed_more_than_can_be_told_gets_a_snapshot(room: Room) -> None:
     assert room.fanout.resume(EVENT_A, catch_up, update(5).position)
     room.fanout.settle(update(7))
     assert peer.updates() == [(7, True)]
+
+
+def test_who_missed_more_than_is_held_back_gets_a_snapshot(room: Room) -> None:
+    peer = room.crowd.peer()
+    catch_up = room.fanout.hold(EVENT_A, peer.member())
+    for seq in range(1, CatchUp.LIMIT + 2):
+        room.publish(seq)
+    assert len(catch_up.held) == CatchUp.LIMIT
+    assert room.fanout.resume(EVENT_A, catch_up, Position(epoch="e", seq=0))
+    room.publish(2_000)
+    assert peer.updates() == [(2_000, True)]
 
 
 def test_after_leaving_nothing_comes(room: Room) -> None:

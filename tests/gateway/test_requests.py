@@ -249,6 +249,8 @@ async def test_a_client_that_asks_too_much_at_once_is_refused_and_it_is_not_our_
         node.poller.prices[Symbol("IBM")] = 30.0
         for _ in range(MAX_REQUESTS):
             await client.event("stock_data")
+        # Nor is it, once it has its answers.
+        assert "code" not in await client.ask("get_stock_data", {"symbol": "AAPL"})
 
 
 async def test_a_client_that_leaves_leaves_nothing_behind() -> None:

@@ -303,6 +303,22 @@ async def test_a_store_that_is_gone_harms_no_price() -> None:
     assert {line["event"] for line in logs} == {"cache_not_read", "cache_not_refreshed"}
 
 
+async def test_a_store_that_never_answers_is_given_up_at_the_end() -> None:
+    streaming = Streaming()
+    entered = asyncio.Event()
+
+    async def hang(_: Symbol) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    streaming.store.get = hang  # type: ignore[assignment,method-assign]
+    async with streaming.running():
+        await streaming.want(A)
+        await streaming.say(A, 10.0)
+        assert entered.is_set()
+        assert streaming.sink.prices(A) == [10.0]
+
+
 async def test_a_price_that_stands_still_stays_in_the_cache() -> None:
     streaming = Streaming()
     async with streaming.running():
