@@ -5,7 +5,9 @@
 // Prints what happens to it as lines of JSON; takes commands as lines of JSON on stdin:
 //   {emit: [event, ...args]}                  {call: [event, ...args], tag}
 //   {record: run, first, count, size}         (count emits in one go, each with an acknowledgement)
-//   {close: true}
+//   {stream: run, size, every}                (one such emit every so many milliseconds)
+//   {mark: true}                              (reports the number of the stream's next emit)
+//   {stop: true}                              (ends the stream)
 
 const readline = require("node:readline");
 
@@ -27,6 +29,8 @@ function revive(args) {
 const socket = io(`http://127.0.0.1:${options.port}${options.namespace || "/"}`, {
   transports: options.transports,
   upgrade: options.upgrade === true,
+  // A WebSocket that ends before the handshake is only given up after this time.
+  timeout: 500,
   reconnectionDelay: 20,
   reconnectionDelayMax: 50,
   ...(options.msgpack ? { parser: require("socket.io-msgpack-parser") } : {}),
@@ -55,6 +59,16 @@ function record({ record: run, first, count, size }) {
   }
 }
 
+let next = 0;
+let timer = null;
+
+function stream({ stream: run, size, every }) {
+  timer = setInterval(() => {
+    record({ record: run, first: next, count: 1, size });
+    next += 1;
+  }, every);
+}
+
 readline.createInterface({ input: process.stdin }).on("line", (line) => {
   const command = JSON.parse(line);
   if (command.emit) socket.emit(...revive(command.emit));
@@ -63,5 +77,7 @@ readline.createInterface({ input: process.stdin }).on("line", (line) => {
     socket.emit(...revive(command.call), answer);
   }
   if (command.record) record(command);
-  if (command.close) socket.close();
+  if (command.stream) stream(command);
+  if (command.mark) say({ is: "mark", n: next });
+  if (command.stop) clearInterval(timer);
 });

@@ -55,7 +55,8 @@ class FaultProxy:
         self.faults = faults or Faults()
         self._random = random.Random(seed)
         self._sleep = sleep
-        self._links: dict[asyncio.Task[None], _Link] = {}
+        self._links: set[_Link] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._passing = asyncio.Event()
         self._passing.set()
         self._server: asyncio.Server | None = None
@@ -79,10 +80,11 @@ class FaultProxy:
     ) -> None:
         assert self._server is not None
         self._server.close()
-        for task, link in self._links.items():
+        for link in self._links:
             link.reset()
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._links, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
 
     @property
@@ -100,31 +102,34 @@ class FaultProxy:
 
     def abort(self) -> int:
         """Reset every open connection on both sides; returns how many there were."""
-        links = [link for link in self._links.values() if not link.is_reset]
-        for link in links:
+        before = self.aborted
+        for link in self._links:
             self._reset(link)
-        return len(links)
+        return self.aborted - before
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        task = asyncio.create_task(self._serve((reader, writer)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, client: _Streams) -> None:
         limit = self.draw_limit()
         there, back = (random.Random(self._random.getrandbits(64)) for _ in range(2))
         try:
             upstream = await asyncio.open_connection(*self._upstream)
         except OSError:
-            writer.transport.abort()
+            client[1].transport.abort()
             return
-        link = _Link((reader, writer), upstream, bytes_left=limit)
-        task = asyncio.current_task()
-        assert task is not None
-        self._links[task] = link
+        link = _Link(client, upstream, bytes_left=limit)
+        self._links.add(link)
         try:
             async with asyncio.TaskGroup() as directions:
-                directions.create_task(self._pass_on(link, reader, upstream[1], there))
-                directions.create_task(self._pass_on(link, upstream[0], writer, back))
+                directions.create_task(self._pass_on(link, client[0], upstream[1], there))
+                directions.create_task(self._pass_on(link, upstream[0], client[1], back))
         finally:
             link.close()
-            del self._links[task]
+            self._links.discard(link)
 
     def draw_limit(self) -> int | None:
         """Return the byte limit of the next connection, None for none."""
@@ -166,8 +171,10 @@ class FaultProxy:
         await self._passing.wait()
 
     def _reset(self, link: "_Link") -> None:
-        self.aborted += 1
-        link.reset()
+        # Both directions may come to the limit.
+        if not link.is_reset:
+            self.aborted += 1
+            link.reset()
 
 
 class _Link:

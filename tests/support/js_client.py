@@ -70,6 +70,21 @@ class JsClient:
         """Have it send numbered events in one go, each of so many bytes."""
         await self._program.send({"record": run, "first": first, "count": count, "size": size})
 
+    async def stream(self, run: str, *, size: int, every: int) -> None:
+        """Have it send one numbered event every so many milliseconds."""
+        await self._program.send({"stream": run, "size": size, "every": every})
+
+    async def end_stream(self) -> None:
+        """End the stream, once one of the events sent from now on was acknowledged.
+
+        The connection over which that came was made after all the faults so far.
+        """
+        await self._program.send({"mark": True})
+        first = (await self.hear("mark"))["n"]
+        while (await self.hear("recorded"))["n"] < first:
+            pass
+        await self._program.send({"stop": True})
+
     async def hear_any(self) -> dict[str, Any]:
         """Wait for the next report, whatever it is."""
         report: dict[str, Any] = await self._program.read()

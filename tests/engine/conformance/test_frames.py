@@ -1,5 +1,6 @@
 """The WebSocket protocol below the packets (RFC 6455), byte by byte."""
 
+import asyncio
 import base64
 import contextlib
 import struct
@@ -48,6 +49,12 @@ class Frames:
         return first & 0x0F, await self._exchange.exactly(length)
 
     async def until_closed(self) -> None:
+        """Wait for the end; a close frame before it is answered, as browsers do."""
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            opcode = -1
+            while opcode != CLOSE:
+                opcode, reason = await self.receive()
+            await self.send(frame(CLOSE, reason))
         await self._exchange.ended()
 
 
