@@ -115,7 +115,7 @@ class Connection:
         self._inbound: InboundPort | None = port
         self._probe: WebSocketPort | None = None
         self._probe_step = _NO_PROBE
-        # When the inbound allowance is used up, in seconds of the clock (see `_delay`).
+        # When the inbound allowance is used up, in seconds of the clock (see `pace`).
         self._pace = 0.0
         self._port = port
         # Writes straight to the socket; None whenever something must wait.
@@ -335,7 +335,7 @@ class Connection:
             self.end(CLIENT_DISCONNECT, last=NOOP)
         else:
             raise PacketViolation("unexpected Engine.IO packet")
-        return self._delay()
+        return self.pace()
 
     def _pong(self) -> None:
         # A pong that nobody asked for starts nothing, so a flood of them costs nothing.
@@ -343,7 +343,8 @@ class Connection:
         if hub.pong_due.cancel(self):
             hub.ping_due.start(self, hub.clock())
 
-    def _delay(self) -> float:
+    def pace(self) -> float:
+        """Count one frame that came in; returns for how many seconds to read no more."""
         # Generic cell rate algorithm: one number for each client instead of a bucket.
         limits = self._hub.limits
         now = self._hub.clock()
@@ -412,7 +413,13 @@ class Connection:
         """
         if self._inbound is not None:
             raise PacketViolation("overlapping posts")
+        self._take_from(port)
+
+    def _take_from(self, port: InboundPort) -> None:
         self._inbound = port
+        if self.held:
+            # Held on the way before: a new way in must not be a way around it.
+            port.pause_reading()
 
     def end_post(self, port: InboundPort) -> None:
         """End what `begin_post` began."""
@@ -458,7 +465,7 @@ class Connection:
         self._end_probe()
         self.transport = WEBSOCKET
         self._port = port
-        self._inbound = port
+        self._take_from(port)
         self._hub.metrics.upgraded += 1
         self._flush()
         # A client that still has a poll pending breaks the rules; it is answered with a NOOP.

@@ -162,14 +162,15 @@ class WebSocketProtocol(asyncio.Protocol):
             # Unanswered while nothing can be written: the answers must not pile up.
             if not self._writing_paused:
                 self.write(server_frame(frames.PONG, payload))
-        elif opcode != frames.PONG:
+            self._pause_for(self._connection.pace())
+        elif opcode == frames.PONG:
+            self._pause_for(self._connection.pace())
+        else:
             self._receive(self._connection, payload)
 
     def _receive(self, connection: Connection, payload: str | bytes) -> None:
         if connection.is_transport(self):
-            delay = connection.receive(payload)
-            if delay:
-                self._pause_for(delay)
+            self._pause_for(connection.receive(payload))
             return
         connection.receive_probe(self, payload)
         if self._writing_paused and connection.is_transport(self):
@@ -195,6 +196,8 @@ class WebSocketProtocol(asyncio.Protocol):
             self.close(violation.close_code)
 
     def _pause_for(self, seconds: float) -> None:
+        if not seconds:
+            return
         self._block(_THROTTLED)
         if self._throttle is None:
             loop = asyncio.get_running_loop()

@@ -31,6 +31,7 @@ class Inbox:
         self._drain_seconds = limits.drain_seconds
         self._metrics = metrics
         self._tasks: dict[asyncio.Task[None], Peer] = {}
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -74,13 +75,15 @@ class Inbox:
         """Wait a while for all jobs, then stop them."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=self._drain_seconds)
+        # What waits behind a handler that hangs would only hang the shutdown.
+        self._closed = True
         left = list(self._tasks)
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
     def _staff(self, peer: Peer) -> None:
-        if peer.starting or peer.workers >= self._at_once:
+        if self._closed or peer.starting or peer.workers >= self._at_once:
             return
         peer.starting = True
         peer.workers += 1
@@ -116,6 +119,13 @@ class Inbox:
     def _stop(self, peer: Peer) -> None:
         if not peer.jobs:
             return
+        loop = asyncio.get_running_loop()
+        if peer.starting:
+            # Cancelled before its first step it would never take a job.
+            loop.call_soon(self._stop, peer)
+            return
+        # The next one in the queue may hang as well.
+        loop.call_later(self._drain_seconds, self._stop, peer)
         for task, owner in list(self._tasks.items()):
             if owner is peer:
                 self._metrics.handlers_stopped += 1

@@ -114,12 +114,15 @@ async def test_client_whose_handlers_hang_is_let_go_after_a_while() -> None:
 
     async with serve(server) as served:
         async with served.connected() as client:
-            await client.send('42["hang"]')
+            await client.send('42["hang"]', '42["hang"]')
             await until(lambda: len(server._inbox) == 1)
+            connection = server.connection(client.sid)
+            assert connection is not None
+            await until(lambda: bool(connection.context.jobs))
         await until(lambda: bool(left))
         await until(served.is_empty)
     assert left == ["transport close"]
-    assert server.metrics.handlers_stopped == 1
+    assert server.metrics.handlers_stopped == 2
 
 
 async def test_client_that_outruns_its_handlers_is_read_no_further() -> None:

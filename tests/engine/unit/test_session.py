@@ -272,3 +272,27 @@ def test_handshakes_during_shutdown_are_told_to_try_again() -> None:
     with pytest.raises(HandshakeRefused) as refused:
         fake.hub.admit("a")
     assert (refused.value.status, refused.value.retry_after) == (503, 1)
+
+
+def test_upgrade_is_no_way_around_being_held(fake: FakeHub) -> None:
+    connection = fake.polling()
+    connection.hold()
+    socket = FakeSocket()
+    connection.begin_probe(socket)
+    connection.receive_probe(socket, "2probe")
+    connection.receive_probe(socket, "5")
+    assert not socket.reading
+    connection.release()
+    assert socket.reading
+
+
+def test_another_post_is_no_way_around_being_held(fake: FakeHub) -> None:
+    connection = fake.polling()
+    connection.hold()
+    post = FakeSocket()
+    connection.begin_post(post)
+    assert not post.reading
+    with pytest.raises(PacketViolation):
+        connection.begin_post(FakeSocket())
+    connection.end_post(post)
+    connection.begin_post(FakeSocket())
