@@ -18,6 +18,8 @@ from tests.support.processes import wait_until
 _PATHS = {WireForm.JSON: "/socket.io/", WireForm.MSGPACK: "/socket.io-msgpack/"}
 _SEPARATOR = "\x1e"
 _STOCK_UPDATE = "stock_update_"
+#: Seconds that anything may take that a client waits for.
+_PATIENCE = 10.0
 
 
 class Request(NamedTuple):
@@ -46,6 +48,7 @@ class Client:
         self._reading = asyncio.Event()
         self._reading.set()
         self._opened = asyncio.Event()
+        self._welcomed = asyncio.Event()
         self._probed = asyncio.Event()
         # A browser's client begins no request while it upgrades.
         self._poll_lock = asyncio.Lock()
@@ -107,6 +110,10 @@ class Client:
 
     # What it has seen.
 
+    def __str__(self) -> str:
+        heard = "\n".join(map(str, self.heard[-10:]))
+        return f"a client that asked {self.requests} and heard\n{heard}"
+
     @property
     def id(self) -> str:
         """Its Socket.IO id."""
@@ -135,7 +142,10 @@ class Client:
         return [update["seq"] for update in self.updates(symbol)]
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
-        await wait_until(condition, f"{what}; last heard {self.heard[-3:]}")
+        try:
+            await wait_until(condition, what, within=_PATIENCE)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self}") from None
 
     async def answered(self) -> None:
         """Wait until all that it asked for so far is acknowledged."""
@@ -183,6 +193,8 @@ class Client:
 
     async def _write(self) -> None:
         await self._send(packets.connect(self._form))
+        # An event before the server's welcome would break the protocol.
+        await self._welcomed.wait()
         while True:
             await self._send(await self._outgoing.get())
 
@@ -217,6 +229,7 @@ class Client:
     def _take(self, message: Message) -> None:
         if isinstance(message, bytes) or message.startswith("4"):
             self.heard.append(packets.read(message))
+            self._welcomed.set()
         elif message.startswith("0"):
             handshake = json.loads(message[1:])
             self._sid = handshake["sid"]

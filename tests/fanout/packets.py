@@ -19,7 +19,7 @@ class Packet(NamedTuple):
 
     #: Name of the event, "ack" for an acknowledgement, "connect" for the server's welcome.
     name: str
-    #: The only argument.
+    #: Its payload.
     body: Any
     #: Number of the request that is acknowledged.
     number: int | None = None
@@ -46,7 +46,8 @@ def read(frame: Frame) -> Packet:
     """Return what a packet says."""
     kind, data, number = _read_text(frame) if isinstance(frame, str) else _read_binary(frame)
     if kind == _EVENT:
-        name, body = data
+        # Behind the payload may stand a mark, for clients that recover their sessions.
+        name, body, *_ = data
         return Packet(name, body)
     if kind == _ACK:
         (body,) = data

@@ -91,9 +91,7 @@ class RawSocket(asyncio.Protocol):
 
     def send(self, message: Message) -> None:
         """Send a message; a mask of zeros is a mask."""
-        opcode, data = (
-            (_TEXT, message.encode()) if isinstance(message, str) else (_BINARY, message)
-        )
+        opcode, data = (_TEXT, message.encode()) if isinstance(message, str) else (_BINARY, message)
         size = len(data)
         length = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2)
         self.transport.write(bytes([0x80 | opcode]) + length + bytes(4) + data)
