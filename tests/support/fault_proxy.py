@@ -108,10 +108,21 @@ class FaultProxy:
         return self.aborted - before
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert self._server is not None
+        if not self._server.is_serving():
+            writer.transport.abort()
+            return
         self.accepted += 1
         task = asyncio.create_task(self._serve((reader, writer)))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def end(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            # It may have been cancelled before its first step.
+            if task.cancelled():
+                writer.transport.abort()
+
+        task.add_done_callback(end)
 
     async def _serve(self, client: _Streams) -> None:
         limit = self.draw_limit()

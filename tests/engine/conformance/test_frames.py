@@ -51,10 +51,10 @@ class Frames:
     async def until_closed(self) -> None:
         """Wait for the end; a close frame before it is answered, as browsers do."""
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            opcode = -1
+            opcode, payload = await self.receive()
             while opcode != CLOSE:
-                opcode, reason = await self.receive()
-            await self.send(frame(CLOSE, reason))
+                opcode, payload = await self.receive()
+            await self.send(frame(CLOSE, payload))
         await self._exchange.ended()
 
 

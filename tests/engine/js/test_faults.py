@@ -35,37 +35,26 @@ def ticks_by_connection(client: JsClient) -> dict[str, list[int]]:
 
 
 @pytest.mark.parametrize("faults", SLICES)
-async def test_every_emit_through_slices_arrives_once_and_in_order(
+async def test_nothing_is_lost_or_doubled_in_slices(
     ordinary: Endpoint, kind: ClientKind, faults: Faults
 ) -> None:
-    async with (
-        FaultProxy(ordinary.port, faults=faults) as proxy,
-        js_client(kind, proxy.port) as client,
-    ):
-        await client.hear("connect")
-        run = f"slices {kind} {faults}"
-        for batch in range(3):
-            await client.record(run, first=batch * 10, count=10, size=2_000)
-        answers = await client.hear_count("recorded", 30)
-        assert [answer["n"] for answer in answers] == list(range(30))
-        assert await recorded(client, run) == list(range(30))
-        assert client.all("disconnect") == []
-
-
-@pytest.mark.parametrize("faults", SLICES)
-async def test_every_event_of_the_server_through_slices_arrives_once_and_in_order(
-    ordinary: Endpoint, kind: ClientKind, faults: Faults
-) -> None:
+    run = f"slices {kind} {faults}"
     async with (
         FaultProxy(ordinary.port, faults=faults) as proxy,
         js_client(kind, proxy.port) as client,
     ):
         await client.hear("connect")
         await client.emit("burst", 40, 2_000)
-        ticks = await client.hear_count("tick", 40)
+        for batch in range(3):
+            await client.record(run, first=batch * 10, count=10, size=2_000)
+        answers = await client.hear_count("recorded", 30)
         assert await client.call("echoAck", "end") == ["end"]
-    assert [(tick["n"], tick["size"]) for tick in ticks] == [(n, 2_000) for n in range(40)]
-    assert len(client.all("tick")) == 40
+        arrived = await recorded(client, run)
+    assert [answer["n"] for answer in answers] == arrived == list(range(30))
+    assert [(tick["n"], tick["size"]) for tick in client.all("tick")] == [
+        (n, 2_000) for n in range(40)
+    ]
+    assert client.all("disconnect") == []
 
 
 def check_nothing_acknowledged_is_lost(client: JsClient, arrived: list[int]) -> None:
@@ -127,7 +116,7 @@ async def test_events_of_the_server_have_no_gap_before_the_connection_is_aborted
     assert len(ticks_by_connection(client)[last]) == 200
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 async def test_connections_that_break_at_any_byte_lose_nothing_acknowledged(
     ordinary: Endpoint, kind: ClientKind, seed: int
 ) -> None:
