@@ -17,11 +17,14 @@ local keep, log_ttl, value_ttl, history_ttl = tonumber(ARGV[5]), ARGV[6], ARGV[7
 local documented = value_ttl ~= ''
 -- Logs are cut when they are longer by so many than what is kept, and not for each update.
 local SLACK = 100
+-- Seconds between two renewals of what expires late.
+local RENEWAL = 3600
 
 local function digits(number) return string.format('%.0f', number) end
 
 local time = redis.call('TIME')
-local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local now_s = tonumber(time[1])
+local now_us = now_s * 1000000 + tonumber(time[2])
 -- Also after a loss of data, offsets must not be given a second time.
 local offset = math.max(tonumber(redis.call('GET', KEYS[2]) or 0), now_us)
 redis.call('SET', KEYS[3], digits(offset), 'NX')
@@ -36,29 +39,39 @@ local function owns(partition, token)
   return lease and string.sub(lease, 1, #token + #node + 2) == token .. ' ' .. node .. ' '
 end
 
+-- A state is one string, since a hash of its fields costs several times as much:
+-- epoch seq price offset node serial lineage origin renewed payload
+local STATE = '^(%S+) (%d+) (%S+) %d+ (%S+) (%d+) (%S*) (%d+) (%d+) '
+
 local function load(state_key, log_key, known_epoch, known_seq, restart)
-  local held = redis.call(
-    'HMGET', state_key, 'epoch', 'seq', 'price', 'node', 'serial', 'lineage', 'origin'
-  )
-  local state = {
-    epoch = held[1], seq = tonumber(held[2] or 0), price = held[3],
-    serial = held[4] == node and tonumber(held[5]) or -1, origin = held[7],
-  }
+  local held = redis.call('GET', state_key)
+  local state = { restart = restart }
+  local owner, serial, last_lineage, renewed
+  if held then
+    state.epoch, state.seq, state.price, owner, serial, last_lineage, state.origin, renewed =
+      string.match(held, STATE)
+  end
   if not state.epoch then
     state.origin = digits(math.max(origin, now_us - tonumber(log_ttl) * 1000000))
-    restart = true
-  elseif held[6] ~= lineage and not (known_epoch == held[1] and known_seq == held[2]) then
+    state.restart = true
+  elseif last_lineage ~= lineage and not (known_epoch == state.epoch and known_seq == state.seq) then
     -- Nobody can say that nothing is missing between what is held and what comes now.
     redis.call('DEL', log_key)
     state.origin = digits(offset)
-    restart = true
+    state.restart = true
   end
-  state.restart = restart
+  state.seq = tonumber(state.seq or 0)
+  state.serial = owner == node and tonumber(serial) or -1
+  state.renewed = tonumber(renewed or 0)
   return state
 end
 
-local function begin_anew(state)
-  state.epoch, state.seq, state.price = fresh_epoch, 0, false
+local function save(state_key, state, payload)
+  local fields = {
+    state.epoch, state.seq, state.price, digits(offset), node, digits(state.serial), lineage,
+    state.origin, state.renewed, payload,
+  }
+  redis.call('SET', state_key, table.concat(fields, ' '), 'EX', log_ttl)
 end
 
 local function trim(log_key, state)
@@ -69,11 +82,18 @@ local function trim(log_key, state)
   redis.call('ZREMRANGEBYRANK', log_key, 0, excess - 1)
 end
 
+-- What expires after a day or more need not be told so for each update.
+local function renew(log_key, history_key, state)
+  if now_s - state.renewed < RENEWAL then return end
+  state.renewed = now_s
+  redis.call('EXPIRE', log_key, log_ttl)
+  if documented then redis.call('EXPIRE', history_key, history_ttl) end
+end
+
 local function write_documented(value_key, history_key, added, began)
   if began then redis.call('ZREMRANGEBYSCORE', history_key, added[1], '+inf') end
   redis.call('ZADD', history_key, unpack(added))
   redis.call('ZREMRANGEBYRANK', history_key, 0, -keep - 1)
-  redis.call('EXPIRE', history_key, history_ttl)
   redis.call('SET', value_key, added[#added], 'EX', value_ttl)
 end
 
@@ -83,24 +103,23 @@ local function commit_symbol()
   local state = load(state_key, log_key, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3] == '1')
   local first = at + 5
   local lines, entries, added, seqs, began = {}, {}, {}, {}, false
-  local payload
   for i = first, first + 4 * (count - 1), 4 do
     local serial, price = tonumber(ARGV[i]), ARGV[i + 1]
     local seq = 0
     if serial > state.serial then
       if state.restart then
-        begin_anew(state)
+        state.epoch, state.seq, state.price = fresh_epoch, 0, false
         state.restart, began = false, true
       end
       if price ~= state.price then
         seq = state.seq + 1
         offset = offset + 1
-        payload = ARGV[i + 3] .. ',"seq":' .. seq .. ',"epoch":"' .. state.epoch .. '"}'
-        local line = digits(offset) .. ' ' .. payload
+        local payload = ARGV[i + 3] .. ',"seq":' .. seq .. ',"epoch":"' .. state.epoch .. '"}'
+        local place = digits(offset)
         state.seq, state.price, state.serial = seq, price, serial
-        lines[#lines + 1] = line
-        entries[#entries + 1] = digits(offset)
-        entries[#entries + 1] = line
+        lines[#lines + 1] = place .. ' ' .. payload
+        entries[#entries + 1] = place
+        entries[#entries + 1] = lines[#lines]
         added[#added + 1] = ARGV[i + 2]
         added[#added + 1] = payload
       end
@@ -110,14 +129,9 @@ local function commit_symbol()
   if #lines > 0 then
     redis.call('ZADD', log_key, unpack(entries))
     trim(log_key, state)
-    redis.call(
-      'HSET', state_key, 'epoch', state.epoch, 'seq', state.seq, 'price', state.price, 'node', node,
-      'serial', digits(state.serial), 'lineage', lineage, 'origin', state.origin,
-      'offset', digits(offset), 'payload', payload
-    )
-    redis.call('EXPIRE', log_key, log_ttl)
-    redis.call('EXPIRE', state_key, log_ttl)
     if documented then write_documented(KEYS[key + 2], KEYS[key + 3], added, began) end
+    renew(log_key, KEYS[key + 3], state)
+    save(state_key, state, added[#added])
     redis.call(publish, prefix .. symbol, table.concat(lines, '\n'))
   end
   return { state.epoch or '', state.seq, unpack(seqs) }

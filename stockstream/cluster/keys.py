@@ -21,7 +21,7 @@ DEMAND_VERSIONS: Final = f"{_PREFIX}:demand"
 
 
 def state(symbol: str) -> str:
-    """Hash: the current value of a symbol, and where its numbers stand."""
+    """The current value of a symbol and where its numbers stand, in one string (commit.lua)."""
     return f"{_PREFIX}:state:{symbol}"
 
 

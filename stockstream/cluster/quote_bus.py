@@ -4,16 +4,23 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from stockstream.clock import wait_until
 from stockstream.cluster import keys
 from stockstream.cluster.link import STORE, RedisLink, Script
-from stockstream.cluster.quote_log import LoggedState, LoggedUpdate, QuoteLog
+from stockstream.cluster.quote_log import LoggedState, QuoteLog
 from stockstream.cluster.subscriber import Listener, Subscriber, connect
-from stockstream.cluster.watch import BusUpdate, Phase, Watch, in_order, parse_message
+from stockstream.cluster.watch import (
+    BusUpdate,
+    Phase,
+    QuoteReceiver,
+    Watch,
+    in_order,
+    parse_message,
+)
 from stockstream.core.backoff import Backoff
 from stockstream.errors import StoreUnavailableError
 from stockstream.model import Symbol
@@ -27,26 +34,6 @@ _BACKOFF: Final = Backoff(initial=0.1, maximum=5.0, jitter=0.9)
 _CHUNK: Final = 50
 # Bytes of updates that are held for putting them in order; with more, snapshots take their place.
 _HELD_LIMIT: Final = 64 * 2**20
-
-
-class QuoteReceiver(Protocol):
-    """Who takes what the bus brings; it neither waits nor raises."""
-
-    def quotes(self, updates: Sequence[BusUpdate]) -> None:
-        """Take updates of watched symbols: all that one read of the connection brought.
-
-        In order of offset, over all calls. Of each symbol they follow its snapshot without a gap.
-        """
-        ...
-
-    def snapshot(self, symbol: Symbol, update: LoggedUpdate | None) -> None:
-        """Take the state of a symbol; what was delivered of it before no longer counts.
-
-        Comes first for each watch, and again where a gap could not be closed. None: nothing is
-        known of the symbol. Whoever has this snapshot, and had all deliveries of other symbols, has
-        everything up to :attr:`QuoteBus.position` at this moment.
-        """
-        ...
 
 
 class QuoteBus:

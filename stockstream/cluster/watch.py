@@ -1,8 +1,8 @@
-"""One symbol that a node listens to, and what is put in order after a loss."""
+"""What a node listens to: one symbol, who takes it, and the order after a loss."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from stockstream.cluster.quote_log import LoggedState, LoggedUpdate
 from stockstream.model import Symbol
@@ -16,6 +16,26 @@ class BusUpdate(NamedTuple):
     offset: int
     #: The StockUpdate as JSON.
     payload: bytes
+
+
+class QuoteReceiver(Protocol):
+    """Who takes what the bus brings; it neither waits nor raises."""
+
+    def quotes(self, updates: Sequence[BusUpdate]) -> None:
+        """Take updates of watched symbols: all that one read of the connection brought.
+
+        In order of offset, over all calls. Of each symbol they follow its snapshot without a gap.
+        """
+        ...
+
+    def snapshot(self, symbol: Symbol, update: LoggedUpdate | None) -> None:
+        """Take the state of a symbol; what was delivered of it before no longer counts.
+
+        Comes first for each watch, and again where a gap could not be closed. None: nothing is
+        known of the symbol. Whoever has this snapshot, and had all deliveries of other symbols, has
+        everything up to the bus's ``position`` at this moment.
+        """
+        ...
 
 
 class Phase(Enum):

@@ -39,10 +39,15 @@ def group(symbol: Symbol, token: int, *changes: Change, restart: bool = False) -
     )
 
 
+def raw(link: RedisLink) -> Any:
+    """Return the client of a link; redis-py's annotations leave too much open."""
+    return link.client
+
+
 async def own_everything(link: RedisLink, node: str, token: int) -> None:
     """Give all leases to a node, as ticks would."""
     leases = {str(p): f"{token} {node} 99999999999999" for p in range(PARTITIONS)}
-    await link.client.hset(keys.LEASES, mapping=leases)  # type: ignore[misc]
+    await raw(link).hset(keys.LEASES, mapping=leases)
 
 
 class Owner:

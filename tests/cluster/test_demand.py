@@ -129,7 +129,7 @@ async def test_change_during_a_lost_connection_is_learned_after_it(
     async with node(single, "a") as a, node(single, "b") as b:
         a.demand.members({"a", "b"})
         with redis.Redis(port=redis_server.port) as client:
-            client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+            client.client_kill_filter(_type="pubsub")
         b.demand.want(AAPL)
         await a.heard.lose()
         await wait_until(lambda: a.wanted == {AAPL}, "what b wants")

@@ -14,10 +14,10 @@ from stockstream.cluster.quote_log import QuoteLog
 from stockstream.core.ownership import PARTITIONS, partition_of
 from tests.cluster.buses import Listening, listening
 from tests.cluster.members import Member
-from tests.cluster.quotes import SYMBOLS, change, group, seqs
+from tests.cluster.quotes import SYMBOLS, change, group, raw, seqs
 from tests.cluster.timing import INTERVAL, TTL
 from tests.support.processes import Child, running_child, wait_until
-from tests.support.redis_cluster import running_sentinels
+from tests.support.redis_cluster import SERVICE, running_sentinels
 
 ALL = set(range(PARTITIONS))
 
@@ -39,7 +39,7 @@ async def assert_complete(heard: Listening, link: RedisLink, *, kept: bool = Tru
         came = heard.got.seqs(symbol)
         assert came == list(range(first + 1, first + 1 + len(came)))
         if kept:
-            logged: list[bytes] = await link.client.zrange(keys.log(symbol), 0, -1)
+            logged: list[bytes] = await raw(link).zrange(keys.log(symbol), 0, -1)
             assert [int(line.split(b" ")[0]) for line in logged][-1:] == [
                 update.offset for update in updates if update.symbol == symbol
             ][-1:]
@@ -54,7 +54,7 @@ async def test_updates_of_many_committing_processes_are_one_order_without_gaps(
             children = [stack.enter_context(worker(redis_url, f"w{n}")) for n in range(3)]
             await wait_until(lambda: len(heard.got.updates) > 3_000, "updates", 30)
             assert all("owns" in child.output() for child in children)
-        end = await link.client.get(keys.OFFSET)
+        end = await raw(link).get(keys.OFFSET)
         await wait_until(lambda: heard.bus.position >= int(end), "the last update")
         await assert_complete(heard, link)
         assert heard.bus.gaps == heard.bus.losses == 0
@@ -75,7 +75,7 @@ async def test_killed_owner_is_replaced_and_no_number_is_missing(redis_url: str)
         with worker(redis_url, "next"):
             before = len(heard.got.updates)
             await wait_until(lambda: len(heard.got.updates) > before + 200, "updates")
-        end = await link.client.get(keys.OFFSET)
+        end = await raw(link).get(keys.OFFSET)
         await wait_until(lambda: heard.bus.position >= int(end), "the last update")
         await assert_complete(heard, link)
 
@@ -134,7 +134,7 @@ async def test_replica_takes_over_and_nothing_is_missing() -> None:
                 await wait_until(lambda: len(heard.got.updates) > 200, "updates")
                 old = servers.master_port()
                 with redis.Redis(port=servers.ports[0]) as sentinel:
-                    sentinel.execute_command("SENTINEL", "FAILOVER", "quotes")
+                    sentinel.sentinel_failover(SERVICE)
                 await wait_until(lambda: servers.master_port() != old, "the failover", 30)
                 before = len(heard.got.updates)
                 await wait_until(

@@ -19,6 +19,7 @@ from tests.cluster.quotes import (
     group,
     own_everything,
     owner,
+    raw,
     seqs,
 )
 from tests.support.redis_server import RedisServer, running_redis
@@ -142,10 +143,10 @@ async def test_documented_keys_hold_the_value_and_the_last_thousand(link: RedisL
     changes = [change(float(n), timestamp=n) for n in range(1, 1_006)]
     for start in range(0, len(changes), 100):
         await node.log.commit([group(AAPL, node.token, *changes[start : start + 100])])
-    value = await link.client.get("stock:AAPL:current")
+    value = await raw(link).get("stock:AAPL:current")
     assert json.loads(value)["seq"] == 1_005
-    assert 0 < await link.client.ttl("stock:AAPL:current") <= 300
-    history = await link.client.zrange("stock:AAPL:timeseries", 0, -1, withscores=True)
+    assert 0 < await raw(link).ttl("stock:AAPL:current") <= 300
+    history = await raw(link).zrange("stock:AAPL:timeseries", 0, -1, withscores=True)
     assert [int(score) for _, score in history] == list(range(6, 1_006))
     assert json.loads(history[-1][0]) == json.loads(value)
 
@@ -166,11 +167,11 @@ async def test_touch_keeps_what_stands_still(link: RedisLink) -> None:
     node = await owner(link)
     await node.commit(AAPL, 1.0)
     for key in (keys.state(AAPL), keys.log(AAPL), keys.value(AAPL)):
-        await link.client.expire(key, 5)
+        await raw(link).expire(key, 5)
     await node.log.touch([AAPL])
-    assert await link.client.ttl(keys.state(AAPL)) > 1_000
-    assert await link.client.ttl(keys.log(AAPL)) > 1_000
-    assert await link.client.ttl(keys.value(AAPL)) > 100
+    assert await raw(link).ttl(keys.state(AAPL)) > 1_000
+    assert await raw(link).ttl(keys.log(AAPL)) > 1_000
+    assert await raw(link).ttl(keys.value(AAPL)) > 100
 
 
 async def test_offsets_only_grow_when_redis_lost_everything(
@@ -195,7 +196,7 @@ async def test_replica_without_the_last_updates_begins_a_new_epoch() -> None:
             offset = await node.log.current_offset()
             with redis.Redis(port=master.port) as client, redis.Redis(port=other.port) as replica:
                 for key in client.scan_iter("*"):
-                    replica.restore(key, 0, client.dump(key))  # type: ignore[arg-type]
+                    replica.restore(key, 0, client.dump(key))
                 await node.commit(AAPL, 2.0)
             lost = await node.log.current_offset()
             node.log._link = link_to_other
@@ -212,7 +213,7 @@ async def test_replica_with_everything_goes_on_in_the_same_epoch() -> None:
             first = (await node.commit(AAPL, 1.0)).committed[0]
             with redis.Redis(port=master.port) as client, redis.Redis(port=other.port) as replica:
                 for key in client.scan_iter("*"):
-                    replica.restore(key, 0, client.dump(key))  # type: ignore[arg-type]
+                    replica.restore(key, 0, client.dump(key))
             node.log._link = link_to_other
             after = (await node.commit(AAPL, 3.0)).committed[0]
             assert (after.epoch, after.seqs) == (first.epoch, [2])

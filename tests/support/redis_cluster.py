@@ -45,7 +45,7 @@ class RedisClusterServers:
 
     def move(self, key: str) -> None:
         """Move the slot of a key, with all that is in it, to another master."""
-        clients = [redis.Redis(port=master.port) for master in self.masters]
+        clients: list[Any] = [redis.Redis(port=master.port) for master in self.masters]
         slot = clients[0].execute_command("CLUSTER", "KEYSLOT", key)
         ids = [client.execute_command("CLUSTER", "MYID").decode() for client in clients]
         shards = clients[0].execute_command("CLUSTER", "SLOTS")
@@ -89,7 +89,9 @@ def running_cluster(masters: int = 3) -> Iterator[RedisClusterServers]:
             )
             for bus in buses
         ]  # fmt: skip
-        clients = [stack.enter_context(redis.Redis(port=server.port)) for server in servers]
+        clients: list[Any] = [
+            stack.enter_context(redis.Redis(port=server.port)) for server in servers
+        ]
         for index, client in enumerate(clients):
             first = SLOTS * index // masters
             last = SLOTS * (index + 1) // masters - 1
@@ -102,7 +104,7 @@ def running_cluster(masters: int = 3) -> Iterator[RedisClusterServers]:
         yield RedisClusterServers(masters=tuple(servers))
 
 
-def _is_complete(client: redis.Redis, masters: int) -> bool:
+def _is_complete(client: Any, masters: int) -> bool:
     info: Any = client.execute_command("CLUSTER", "INFO")
     if isinstance(info, bytes):
         info = dict(line.split(":") for line in info.decode().split())
@@ -136,13 +138,9 @@ class SentinelServers:
     def master_port(self) -> int:
         """Return where the Sentinels say that the master is."""
         with redis.Redis(port=self.ports[0]) as client:
-            reply: Any = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+            sentinel: Any = client
+            reply = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
             return int(reply[1])
-
-    def wait_until_replicated(self) -> None:
-        """Wait until the replica has all that the master has."""
-        with redis.Redis(port=self.master.port) as client:
-            _wait(lambda: client.execute_command("WAIT", 1, 100), "the replica")
 
 
 @contextmanager
