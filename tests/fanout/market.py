@@ -14,6 +14,8 @@ from stockstream.app import Node, running_node
 from stockstream.config import Settings
 from stockstream.engine import Limits
 from stockstream.model import Quote, Symbol
+from stockstream.ports import Clock
+from tests.support.processes import wait_until
 from tests.support.providers import FakeProvider
 
 #: Bytes that wait in a server's transport before its outbox is used: little, so that a few
@@ -91,19 +93,31 @@ class Exchange:
 
 @asynccontextmanager
 async def open_exchange(
-    symbols: Sequence[str], *, transport_bytes: int = _TRANSPORT_BYTES, **settings: Any
+    symbols: Sequence[str],
+    *,
+    unpriced: Sequence[str] = (),
+    clock: Clock | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Exchange]:
-    """Run a node in which these symbols stream from the start, each with a first price."""
+    """Run a node in which symbols stream from the start.
+
+    Args:
+        symbols: have a first price.
+        unpriced: have none yet.
+        clock: of the node, but for its connections.
+        settings: what differs from the defaults.
+    """
     market = Market()
-    usual = {"port": 0, "symbols": tuple(symbols), "max_connections_per_address": 10_000}
+    usual = {"port": 0, "symbols": (*symbols, *unpriced), "max_connections_per_address": 10_000}
 
     def limits(**given: Any) -> Limits:
-        return Limits(transport_bytes=transport_bytes, close_seconds=_CLOSE_SECONDS, **given)
+        return Limits(transport_bytes=_TRANSPORT_BYTES, close_seconds=_CLOSE_SECONDS, **given)
 
     with (
         patch.object(app, "open_provider", lambda *_: FakeProvider(feed=market)),
         patch.object(app, "Limits", limits),
     ):
-        async with running_node(Settings(**usual | settings), random=Random(1)) as (node, url):
+        async with running_node(Settings(**usual | settings), clock, Random(1)) as (node, url):
             market.change(symbols)
+            await wait_until(lambda: all(map(node.streaming.snapshot, symbols)), "the first prices")
             yield Exchange(node, url, market)

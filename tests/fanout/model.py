@@ -38,6 +38,8 @@ class SeenSession:
         self.gaps = 0
         self.paced_gaps = 0
         self._open: dict[str, _Subscription] = {}
+        #: Highest number seen of each symbol, over all its subscriptions.
+        self._highest: dict[str, int] = {}
         self._unanswered = list(client.requests)
         self._acknowledged = 0
         self._requests = client.requests
@@ -96,6 +98,7 @@ class SeenSession:
         snapshot = update.get("snapshot", False)
         if last is None:
             assert snapshot, "a snapshot comes first"
+            assert seq >= self._highest.get(symbol, 0), "a snapshot is no older than what was seen"
         else:
             assert not snapshot, "a snapshot comes first, or none where the position is known"
             assert seq > last, "numbers only grow"
@@ -104,6 +107,7 @@ class SeenSession:
             else:
                 self.gaps += seq - last - 1
         subscription.last = seq
+        self._highest[symbol] = max(seq, self._highest.get(symbol, 0))
 
 
 def _begun(asked: Request, event: str) -> _Subscription:
