@@ -24,7 +24,11 @@ async def running_nodes(count: int = 3) -> AsyncIterator[list[Server]]:
     """Run so many servers; they start at the same time."""
     async with AsyncExitStack() as stack:
         starting = (stack.enter_async_context(running_server(env=SETTINGS)) for _ in range(count))
-        yield await asyncio.gather(*starting)
+        nodes = await asyncio.gather(*starting)
+        yield nodes
+        # They drain at the same time, too.
+        for node in nodes:
+            node.child.terminate()
 
 
 @pytest.fixture(scope="session")

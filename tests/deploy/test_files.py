@@ -58,8 +58,8 @@ def test_values_of_settings_are_allowed() -> None:
         load_settings({key: value for key, value in given.items() if value and "$" not in value})
 
 
-@pytest.mark.parametrize("at_least", [DEFAULTS.shutdown_timeout])
-def test_a_node_has_time_to_drain_before_it_is_killed(at_least: float) -> None:
+def test_a_node_has_time_to_drain_before_it_is_killed() -> None:
+    at_least = DEFAULTS.shutdown_timeout
     stop = re.search(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.MULTILINE)
     before = int(CONTAINER["lifecycle"]["preStop"]["exec"]["command"][1])
     assert stop is not None
@@ -154,10 +154,8 @@ def test_kustomization_names_every_manifest() -> None:
 
 
 def test_probes_ask_routes_that_a_node_has() -> None:
-    paths = {
-        CONTAINER[f"{kind}Probe"]["httpGet"]["path"]
-        for kind in ("startup", "liveness", "readiness")
-    }
+    kinds = ("startup", "liveness", "readiness")
+    paths = {CONTAINER[f"{kind}Probe"]["httpGet"]["path"] for kind in kinds}
     assert paths == {"/healthz", "/readyz"}
     assert CONTAINER["readinessProbe"]["httpGet"]["path"] == "/readyz"
 

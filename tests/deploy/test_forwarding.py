@@ -2,17 +2,16 @@
 
 import asyncio
 import json
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from yarl import URL
 
 from tests.deploy.balancers import RUNNING, Balancer, http_session, unverified_tls
 from tests.deploy.places import find
+from tests.support.npm import run_node
 from tests.support.processes import Server
 
 
@@ -57,12 +56,15 @@ async def test_balancer_is_ready_while_its_nodes_are(balancer: Balancer) -> None
         assert response.status == 200
 
 
-async def test_browsers_are_offered_http_2(balancer: Balancer) -> None:
-    url = URL(balancer.tls_url)
-    _, writer = await asyncio.open_connection(url.host, url.port, ssl=unverified_tls())
-    channel: ssl.SSLObject = writer.get_extra_info("ssl_object")
-    assert channel.selected_alpn_protocol() == "h2"
-    writer.transport.abort()
+async def test_browsers_may_speak_http_2(balancer: Balancer, kind: str) -> None:
+    async with run_node("../deploy/http2.js", balancer.tls_url) as browser:
+        answer = await browser.read()
+        assert (answer["status"], answer["body"][:7]) == (200, '0{"sid"')
+        # Where it is not offered, browsers open a connection of HTTP/1.1 for a WebSocket.
+        assert answer["webSocketsOffered"] is (kind == "haproxy")
+        if kind == "haproxy":
+            answer = await browser.read()
+            assert (answer["status"], answer["body"][2:9]) == (200, '0{"sid"')
 
 
 async def test_websocket_over_tls_is_answered(balancer: Balancer) -> None:
