@@ -139,10 +139,12 @@ class Requests:
         # From now on the symbol is wanted: its first price is on the way while bars are read.
         self._streaming.acquire(symbol)
         try:
-            bars, quote = await asyncio.gather(
-                self._bars.bars(symbol, timeframe, request.limit),
-                self._streaming.current(symbol, _QUOTE_TIMEOUT),
-            )
+            waiting = asyncio.create_task(self._streaming.current(symbol, _QUOTE_TIMEOUT))
+            try:
+                bars = await self._bars.bars(symbol, timeframe, request.limit)
+                quote = await waiting
+            finally:
+                waiting.cancel()
             if client.gone:
                 return None
             now = self._clock.time_ms()
@@ -151,7 +153,9 @@ class Requests:
             )
             reply = StockData(symbol=symbol, timeframe=timeframe, data=body, timestamp=now)
             answered = client.send(names.STOCK_DATA, reply)
-            self.subscribe(client, {"events": [names.stock_update(symbol)]})
+            event = names.stock_update(symbol)
+            # At the pace that it asked for before, if it did.
+            self.subscribe(client, {"events": [event], "maxRate": client.rates.get(event)})
             return answered
         finally:
             client.requests -= 1

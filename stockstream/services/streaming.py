@@ -35,6 +35,7 @@ from stockstream.ports import Clock, QuoteProvider, QuoteRecorder, QuoteSink, Qu
 from stockstream.services.bars import BarService
 from stockstream.services.event_bus import EventBus
 from stockstream.services.feeding import FeedLoop
+from stockstream.services.live_symbol import LiveSymbol
 from stockstream.services.polling import PollingLoop
 
 log = structlog.get_logger(__name__)
@@ -60,32 +61,9 @@ class StreamingSettings:
     batch_size: int = 100
     #: Seconds that a symbol keeps streaming after its last client left.
     subscription_timeout: float = 5.0
-
-
-class _Live:
-    """One symbol that streams now."""
-
-    __slots__ = ("failure", "settled", "state", "waiters")
-
-    def __init__(self, state: SymbolStream) -> None:
-        self.state = state
-        #: Whether ``state.last`` is true now: confirmed, or young enough, since the stream began.
-        self.settled = False
-        #: What went wrong last; None once a quote was believed.
-        self.failure: QuoteFailure | None = None
-        #: Those who wait for the first price, or for word that there will be none.
-        self.waiters: set[asyncio.Future[None]] = set()
-
-    @property
-    def hopeless(self) -> bool:
-        """Whether the provider said that there will never be a price."""
-        return self.failure is not None and self.failure.code == PermanentProviderError.code
-
-    def wake(self) -> None:
-        for waiter in self.waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self.waiters.clear()
+    #: Seconds that the store may take to say what was emitted last, before a stream begins
+    #: without that.
+    seed_timeout: float = 1.5
 
 
 class StreamingService:
@@ -114,7 +92,8 @@ class StreamingService:
         self._bars = bars
         self._clock = clock
         self._demand = Demand(settings.subscription_timeout)
-        self._streams: dict[Symbol, _Live] = {}
+        self._seed_timeout = settings.seed_timeout
+        self._streams: dict[Symbol, LiveSymbol] = {}
         self._remembered: OrderedDict[Symbol, SymbolStream] = OrderedDict()
         self._seeding: set[asyncio.Task[None]] = set()
         self._next_offset = self._offsets()
@@ -177,13 +156,7 @@ class StreamingService:
             PermanentProviderError: the provider says that there will never be one.
         """
         live = self._streams[symbol]
-        if not live.settled and not live.hopeless:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            live.waiters.add(waiter)
-            try:
-                await asyncio.wait((waiter,), timeout=within)
-            finally:
-                live.waiters.discard(waiter)
+        await live.wait(within)
         if live.settled:
             return live.state.last
         if live.failure is not None and live.hopeless:
@@ -302,8 +275,7 @@ class StreamingService:
         state = self._remembered.pop(symbol, None)
         if state is None:
             state = SymbolStream(symbol, uuid4().hex[:12], self._next_offset)
-        self._streams[symbol] = _Live(state)
-        self._moved.set()
+        self._streams[symbol] = LiveSymbol(state)
         task = asyncio.create_task(self._seed(symbol))
         self._seeding.add(task)
         task.add_done_callback(self._seeding.discard)
@@ -321,24 +293,31 @@ class StreamingService:
 
     def _place(self) -> None:
         """Decide for each symbol whether it is pushed or polled."""
+        symbols = {symbol for symbol, live in self._streams.items() if live.seeded}
         pushed: set[Symbol] = set()
         if self._feed:
-            pushed = allocate(self._demand.counts, self._feed.symbol_limit, self._feed.carried)
+            demand = {symbol: self._demand.counts[symbol] for symbol in symbols}
+            pushed = allocate(demand, self._feed.symbol_limit, self._feed.carried)
             # Also while it is lost: that it is back shows only by quotes of what it carries.
             self._feed.want(pushed)
         if self._poll:
             carried = pushed if self._feed and self._feed.connected else set()
-            self._poll.assign(self._streams.keys() - carried)
+            self._poll.assign(symbols - carried)
 
     async def _seed(self, symbol: Symbol) -> None:
-        """Take over what was emitted last, by us or by who streamed it before."""
+        """Take over what was emitted last, by us or by who streamed it before; then begin."""
+        cached: StockUpdate | None = None
         try:
-            cached = await self._store.get(symbol)
-        except StoreUnavailableError as error:
-            log.warning("cache_not_read", symbol=symbol, error=str(error))
-            return
+            async with asyncio.timeout(self._seed_timeout):
+                cached = await self._store.get(symbol)
+        except (StoreUnavailableError, TimeoutError) as error:
+            log.warning("cache_not_read", symbol=symbol, error=str(error) or "no answer")
         live = self._streams.get(symbol)
-        if cached is not None and live is not None and not live.settled:
+        if live is None or live.seeded:
+            return
+        live.seeded = True
+        self._moved.set()
+        if cached is not None:
             live.state.seed(cached)
             self._settle(live)
 
@@ -348,9 +327,10 @@ class StreamingService:
         received = self._clock.monotonic()
         now_ms = self._clock.time_ms()
         updates: list[StockUpdate] = []
+        confirmed: list[LiveSymbol] = []
         for quote in quotes:
             live = self._streams.get(quote.symbol)
-            if live is None:
+            if live is None or not live.seeded:
                 continue
             outcome = live.state.offer(quote, now_ms)
             if isinstance(outcome, Rejection):
@@ -359,14 +339,17 @@ class StreamingService:
             self._accepted(live, quote)
             if outcome is None:
                 self.unchanged += 1
-                if not live.settled:
-                    self._settle(live)
+                confirmed.append(live)
             else:
                 updates.append(outcome)
         if updates:
             self._emit(updates, received)
+        # After the changes of the same batch: a snapshot must not overtake them.
+        for live in confirmed:
+            if not live.settled:
+                self._settle(live)
 
-    def _accepted(self, live: _Live, quote: Quote) -> None:
+    def _accepted(self, live: LiveSymbol, quote: Quote) -> None:
         self.accepted += 1
         live.failure = None
         state = live.state
@@ -385,14 +368,14 @@ class StreamingService:
                 live.wake()
             self._bus.publish(STOCK_UPDATED, update, source=SOURCE)
 
-    def _settle(self, live: _Live) -> None:
+    def _settle(self, live: LiveSymbol) -> None:
         """An unchanged price is not sent, but those who are new have not seen it."""
         live.settled = True
         live.wake()
         if live.state.last is not None:
             self._sink.settle(live.state.last)
 
-    def _rejected(self, live: _Live, quote: Quote, reason: Rejection) -> None:
+    def _rejected(self, live: LiveSymbol, quote: Quote, reason: Rejection) -> None:
         self.rejected[reason] += 1
         message = f"the price {quote.price} of {quote.symbol} is not believed: {reason}"
         self._fail(live, QuoteFailure(symbol=quote.symbol, code=reason, error=message))
@@ -404,7 +387,7 @@ class StreamingService:
             self._fail(live, QuoteFailure(symbol=symbol, code=error.code, error=str(error)))
             live.wake()
 
-    def _fail(self, live: _Live, failure: QuoteFailure) -> None:
+    def _fail(self, live: LiveSymbol, failure: QuoteFailure) -> None:
         """Report a failure when it begins; while it lasts, it is counted only."""
         if live.failure is not None and live.failure.code == failure.code:
             return

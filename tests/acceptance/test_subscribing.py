@@ -39,7 +39,7 @@ async def test_welcome_is_the_first_event_and_tells_what_there_is(
 
     assert [kind for kind in client.kinds() if kind != "upgrade"] == ["connect", "connected"]
     client_id, _ = await client.hear("connect")
-    ((welcome,),) = client.events("connected")
+    ((welcome, *_),) = client.events("connected")
     assert welcome.keys() == {"clientId", "serverTime", "availableEvents"}
     assert welcome["clientId"] == client_id
     assert_is_recent(welcome["serverTime"])
@@ -76,7 +76,7 @@ async def test_subscription_gives_reply_snapshot_and_every_update_once_in_order(
     assert index(client, "subscribed") < index(client, "stock_update_BRK.B")
     assert [update.get("snapshot") for update in updates] == [True] + [None] * (len(updates) - 1)
     assert_complete(updates, await conflated(server.url))
-    for (envelope,) in client.events(APPLE):
+    for envelope, *_ in client.events(APPLE):
         assert_is_envelope(envelope, APPLE)
 
 

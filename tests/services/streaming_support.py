@@ -52,7 +52,7 @@ class Streaming:
             bars=self.bars,
             clock=self.clock,
             random=Random(1),
-            settings=StreamingSettings(subscription_timeout=linger),
+            settings=StreamingSettings(subscription_timeout=linger, seed_timeout=0.05),
         )
 
     @asynccontextmanager
