@@ -108,11 +108,10 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def unverified_tls() -> ssl.SSLContext:
-    """Return what accepts a certificate that signed itself, and offers HTTP/2."""
+    """Return what accepts a certificate that signed itself."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2", "http/1.1"])
     return context
 
 

@@ -69,9 +69,10 @@ async def test_browsers_may_speak_http_2(balancer: Balancer, kind: str) -> None:
 
 async def test_websocket_over_tls_is_answered(balancer: Balancer) -> None:
     url = f"{balancer.tls_url}/socket.io/?EIO=4&transport=websocket"
-    tls = unverified_tls()
-    tls.set_alpn_protocols(["http/1.1"])
-    async with http_session() as session, session.ws_connect(url, ssl=tls) as websocket:
+    async with (
+        http_session() as session,
+        session.ws_connect(url, ssl=unverified_tls()) as websocket,
+    ):
         assert (await websocket.receive_str()).startswith('0{"sid"')
 
 
@@ -106,13 +107,16 @@ async def test_each_server_sent_event_arrives_when_it_is_sent(
     kind: str, tmp_path: Path, scheme: str
 ) -> None:
     go_on = asyncio.Event()
-    async with streaming_server(go_on) as node, http_session() as session:
+    async with streaming_server(go_on) as node:
         with RUNNING[kind]([node] * 3, tmp_path) as balancer:
             url = balancer.tls_url if scheme == "https" else balancer.url
-            tls = unverified_tls()
-            tls.set_alpn_protocols(["http/1.1"])
-            async with session.get(f"{url}/api/stream", ssl=tls) as response:
+            # The session ends before the balancer does: asyncio would wait half a minute for the
+            # end of a TLS connection whose other side is gone.
+            async with (
+                http_session() as session,
+                session.get(f"{url}/api/stream", ssl=unverified_tls()) as response,
+            ):
                 # The server sends nothing more until this one has arrived.
                 assert await response.content.readuntil(b"\n\n") == f"data: {scheme}\n\n".encode()
                 go_on.set()
-                assert await response.content.readuntil(b"\n\n") == b"data: second\n\n"
+                assert await response.read() == b"data: second\n\n"
