@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any, NamedTuple
@@ -89,7 +89,8 @@ class Client:
     def upgrade(self) -> None:
         """Move on to WebSocket, as soon as the session is open; once is enough."""
         if self._upgrade is None:
-            self._upgrade = self._run(self._move_to_websocket())
+            self._run(self._move_to_websocket())
+            self._upgrade = self._tasks[-1]
 
     def leave(self) -> None:
         """Say goodbye."""
@@ -154,10 +155,8 @@ class Client:
 
     # The session.
 
-    def _run(self, coroutine: Any) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.create_task(coroutine)
-        self._tasks.append(task)
-        return task
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(coroutine))
 
     def _target(self, transport: str) -> str:
         sid = f"&sid={self._sid}" if self._sid else ""

@@ -108,7 +108,11 @@ async def open_exchange(
         settings: what differs from the defaults.
     """
     market = Market()
-    usual = {"port": 0, "symbols": (*symbols, *unpriced), "max_connections_per_address": 10_000}
+    usual: dict[str, Any] = {
+        "port": 0,
+        "symbols": (*symbols, *unpriced),
+        "max_connections_per_address": 10_000,
+    }
 
     def limits(**given: Any) -> Limits:
         return Limits(transport_bytes=_TRANSPORT_BYTES, close_seconds=_CLOSE_SECONDS, **given)
@@ -119,5 +123,7 @@ async def open_exchange(
     ):
         async with running_node(Settings(**usual | settings), clock, Random(1)) as (node, url):
             market.change(symbols)
-            await wait_until(lambda: all(map(node.streaming.snapshot, symbols)), "the first prices")
+            await wait_until(
+                lambda: all(node.streaming.snapshot(Symbol(s)) for s in symbols), "the first prices"
+            )
             yield Exchange(node, url, market)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from stockstream.model import Symbol
 from tests.fanout.client import Client, connected
 from tests.fanout.market import Exchange, open_exchange
 from tests.support.clock import ManualClock
@@ -25,7 +26,7 @@ class Scene:
         """Change prices, and wait until that has reached the fan-out."""
         streaming, market = self.exchange.node.streaming, self.exchange.market
         self.exchange.change(*symbols)
-        wanted = {self._symbol(name): market.seqs[name] for name in symbols}
+        wanted = {Symbol(name): market.seqs[name] for name in symbols}
         await wait_until(
             lambda: all(
                 (state := streaming.snapshot(s)) is not None and state.seq == seq
@@ -38,9 +39,6 @@ class Scene:
         """Subscribe, and wait until that is done."""
         self.client.subscribe(symbol, **options)
         await self.client.answered()
-
-    def _symbol(self, name: str) -> str:
-        return next(s for s in self.exchange.node.settings.symbols if s == name)
 
     async def seqs(self, symbol: str) -> list[int]:
         """Return what has been sent to the client: all of it comes before an answer does."""

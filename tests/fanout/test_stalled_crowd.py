@@ -1,0 +1,63 @@
+"""One client in ten has stopped reading: memory stays flat, the others miss nothing."""
+
+from contextlib import AsyncExitStack
+from itertools import pairwise
+
+import pytest
+
+from stockstream.wire.packets import WireForm
+from tests.fanout.client import Client, connected
+from tests.fanout.market import Exchange, open_exchange
+from tests.support.processes import wait_until
+
+SYMBOLS = ["A", "B", "C", "D", "E"]
+CLIENTS = 200
+ROUNDS = 60
+#: More than what one update takes on the wire, in bytes.
+UPDATE_BYTES = 450
+
+
+@pytest.mark.slow
+async def test_memory_stays_flat_and_neighbours_miss_nothing_while_one_in_ten_is_stalled() -> None:
+    async with AsyncExitStack() as stack:
+        exchange = await stack.enter_async_context(open_exchange(SYMBOLS))
+        clients = [await _client(exchange, stack, number) for number in range(CLIENTS)]
+        for client in clients:
+            await client.answered()
+        stalled, readers = clients[::10], [c for n, c in enumerate(clients) if n % 10]
+        for client in stalled:
+            client.stop_reading()
+
+        waiting = []
+        for _ in range(ROUNDS):
+            exchange.change(*SYMBOLS)
+            await wait_until(lambda: all(_up_to_date(exchange, c) for c in readers), "the readers")
+            waiting.append(exchange.unread_bytes())
+
+        assert exchange.engine_total("conflated") > 0
+        assert max(waiting) <= len(stalled) * len(SYMBOLS) * UPDATE_BYTES
+        # Once the buffers below are full, one update of each symbol waits, and no more ever.
+        assert all(later <= 1.1 * sooner for sooner, later in pairwise(waiting[-10:]))
+        complete = list(range(1, ROUNDS + 2))
+        assert all(client.seqs(s) == complete for client in readers for s in SYMBOLS)
+        for client in stalled:
+            client.read_on()
+        await wait_until(lambda: all(_up_to_date(exchange, c) for c in stalled), "the stalled")
+        assert exchange.unread_bytes() == 0
+
+
+async def _client(exchange: Exchange, stack: AsyncExitStack, number: int) -> Client:
+    form = WireForm.MSGPACK if number % 20 >= 10 else WireForm.JSON
+    narrow = number % 10 == 0
+    client = await stack.enter_async_context(connected(exchange.port, form, narrow=narrow))
+    client.subscribe(*SYMBOLS)
+    return client
+
+
+def _up_to_date(exchange: Exchange, client: Client) -> bool:
+    """Whether the last thing that a client got is the last change."""
+    last = client.heard[-1]
+    return (
+        last.name == f"stock_update_{SYMBOLS[-1]}"
+        and last.body["payload"]["seq"] == exchange.market.seqs[SYMBOLS[-1]]
+    )
