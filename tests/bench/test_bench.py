@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from tests.bench import report, workloads
+from tests.bench.__main__ import estimate_s, plan
 from tests.bench.peers import LIMIT, all_peers, compile_c
 from tests.bench.processes import Generator, Server
 from tests.bench.results import Results
@@ -63,3 +64,24 @@ def test_the_markdown_table_has_a_cell_for_each_column() -> None:
 
     assert lines[2] == "| single | CPU µs/update | 1 | 4 | 0.25 |"
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_a_measurement_that_failed_leaves_the_rounds_side_by_side() -> None:
+    results = results_of(ours=[1, 2], node=[2])
+    results.samples["single"]["node"].insert(0, Sample())
+
+    assert results.ratio("single", "cpu_us", "node") == (1.0, 1.0, 1.0)
+
+
+def test_the_default_run_stays_within_a_quarter_of_an_hour() -> None:
+    chosen = workloads.choose(list(workloads.NAMES), None)
+
+    assert estimate_s(plan(chosen, all_peers(), 3), 2.0) < 15 * 60
+
+
+def test_the_floor_is_beside_every_size_of_scale() -> None:
+    steps = plan(workloads.choose(["scale"], None), all_peers(), 1)
+
+    assert {(workload.clients, peer.name) for workload, peer in steps} >= {
+        (size, LIMIT) for size in workloads.SCALE_SIZES
+    }

@@ -20,14 +20,19 @@ Script = Callable[[int], list[int]]
 class ScriptedServer:
     """Delivers right or wrong, as its script says."""
 
-    def __init__(self, script: Script, *, greets: bool = True) -> None:
+    def __init__(self, script: Script, *, greets: bool = True, refuses: int = 0) -> None:
+        """Greets clients or never does, after it has refused so many handshakes."""
         self._script = script
         self._greets = greets
+        self._refuses = refuses
         self._ticks = 0
         self._audience: list[web.WebSocketResponse] = []
         self._left = asyncio.Event()
 
-    async def meet(self, request: web.Request) -> web.WebSocketResponse:
+    async def meet(self, request: web.Request) -> web.StreamResponse:
+        if self._refuses:
+            self._refuses -= 1
+            return web.Response(status=503, headers={"Retry-After": "1"})
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         await socket.send_str('0{"sid":"x"}')
@@ -75,16 +80,18 @@ class ScriptedServer:
             await runner.cleanup()
 
 
-async def watch(server: ScriptedServer, command: str = "turns 0.1") -> Answer:
-    def in_thread(ready: Ready) -> Answer:
+async def listen_to(server: ScriptedServer, *commands: str, stall_s: float = 0.3) -> list[Answer]:
+    def in_thread(ready: Ready) -> list[Answer]:
         program = compile_c("loadgen")
-        with Generator(program, ready, symbols=1, per_client=1, stall_s=0.3) as generator:
-            generator.ask("connect 3")
-            generator.ask("subscribe")
-            return generator.ask(command)
+        with Generator(program, ready, symbols=1, per_client=1, stall_s=stall_s) as generator:
+            return [generator.ask(command) for command in commands]
 
     async with server.listening() as ready:
         return await asyncio.to_thread(in_thread, ready)
+
+
+async def watch(server: ScriptedServer, command: str = "turns 0.1") -> Answer:
+    return (await listen_to(server, "connect 3", "subscribe", command))[-1]
 
 
 async def test_an_honest_server_delivers_everything_in_order() -> None:
@@ -120,3 +127,36 @@ async def test_updates_that_are_not_the_next_one_are_counted(script: Script) -> 
 async def test_clients_that_the_server_forgets_end_the_measurement() -> None:
     with pytest.raises(BenchError, match="3 clients lost"):
         await watch(ScriptedServer(lambda _: [], greets=False))
+
+
+async def test_nothing_is_expected_of_a_client_that_stalls_until_it_reads_again() -> None:
+    server = ScriptedServer(lambda tick: [tick])
+    commands = ("connect 4 2", "subscribe", "stall", "repeat 3", "resume", "repeat 2")
+    *_, during, resumed, after = await listen_to(server, *commands)
+
+    assert during.expected == during.received == 3 * 2
+    assert resumed.expected == resumed.received == 2
+    assert after.expected == after.received == 2 * 4
+    assert during.disorder == resumed.disorder == after.disorder == 0
+
+
+async def test_who_stalled_may_skip_updates_but_not_the_newest() -> None:
+    skipping = ScriptedServer(lambda tick: [] if tick < 3 else [tick])
+    lagging = ScriptedServer(lambda tick: [tick] if tick < 3 else [])
+    commands = ("connect 2 1", "subscribe", "stall", "repeat 3", "resume")
+    skipped = (await listen_to(skipping, *commands))[-1]
+    lagged = (await listen_to(lagging, *commands))[-1]
+
+    assert skipped.received == skipped.expected == 2
+    assert skipped.disorder == 0
+    assert lagged.expected - lagged.received == 2
+
+
+async def test_clients_of_a_storm_that_are_refused_come_again() -> None:
+    server = ScriptedServer(lambda tick: [tick], refuses=2)
+    commands = ("connect 0", "storm 5 100")
+    _, storm = await listen_to(server, *commands, stall_s=20)
+
+    assert storm.clients == 5
+    assert storm.refused == 2
+    assert storm.refusal_p99_us >= 0

@@ -83,6 +83,7 @@ def burst(clients: int) -> Workload:
         symbols=SYMBOLS,
         per_client=WATCHED,
         run=run,
+        fixed_s=3.0,
     )
 
 
@@ -99,6 +100,7 @@ def trickle(clients: int) -> Workload:
         symbols=SYMBOLS,
         per_client=WATCHED,
         run=run,
+        fixed_s=2.5,
     )
 
 
@@ -114,7 +116,9 @@ def connect(clients: int) -> Workload:
         symbols=SYMBOLS,
         per_client=WATCHED,
         run=run,
-        delivers=False,
+        fixed_s=2.5,
+        phases=0,
+        without=(LIMIT,),
     )
 
 
@@ -138,7 +142,9 @@ def memory(clients: int) -> Workload:
         symbols=SYMBOLS,
         per_client=WATCHED,
         run=run,
-        delivers=False,
+        fixed_s=6.0,
+        phases=0,
+        without=(LIMIT,),
     )
 
 
@@ -179,7 +185,7 @@ def storm(clients: int) -> Workload:
 
     return Workload(
         name="storm",
-        title=f"{inside:,} clients, {TRICKLE_HERTZ} updates a second; {clients:,} more come at once",
+        title=f"{inside:,} clients, {TRICKLE_HERTZ} updates a second, and {clients:,} more at once",
         clients=clients + inside,
         symbols=SYMBOLS,
         per_client=WATCHED,
@@ -225,6 +231,8 @@ def scale(clients: int) -> Workload:
         symbols=symbols,
         per_client=WATCHED,
         run=run,
+        fixed_s=1.5 + clients / 1_000,
+        without=("plain", "node"),
     )
 
 

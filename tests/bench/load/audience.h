@@ -243,7 +243,7 @@ static void on_update(struct client *c, const char *text, size_t size, size_t na
     int index = (int)(c - clients);
     int symbol = atoi(text + name_size);
     const char *mark = memmem(text, size, "\"seq\":", 6);
-    int slot = symbol < symbol_count ? slot_of(index, symbol) : -1;
+    int slot = !c->stormy && symbol < symbol_count ? slot_of(index, symbol) : -1;
     if (slot < 0 || mark == NULL) {
         tally.unwanted++;
         return;
