@@ -9,8 +9,8 @@
 --       symbols; of each symbol: name, epoch and seq that the caller was told last, '1' to start
 --       anew, number of changes; of each change: serial, price, timestamp, and the payload without
 --       seq, epoch and closing brace.
--- Returns for each group false where it is refused, else of each symbol: epoch, seq of its last
--- update, then for each change its seq, 0 where it changed nothing.
+-- Returns for each group false where it is refused, else of each symbol: epoch ('' where a new one
+-- is due), seq of its last update, then for each change its seq, 0 where it changed nothing.
 
 local node, publish, prefix, fresh_epoch = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local keep, log_ttl, value_ttl, history_ttl = tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
@@ -43,7 +43,7 @@ end
 -- epoch seq price offset node serial lineage origin renewed payload
 local STATE = '^(%S+) (%d+) (%S+) %d+ (%S+) (%d+) (%S*) (%d+) (%d+) '
 
-local function load(state_key, log_key, known_epoch, known_seq, restart)
+local function load(state_key, known_epoch, known_seq, restart)
   local held = redis.call('GET', state_key)
   local state = { restart = restart }
   local owner, serial, last_lineage, renewed
@@ -56,14 +56,20 @@ local function load(state_key, log_key, known_epoch, known_seq, restart)
     state.restart = true
   elseif last_lineage ~= lineage and not (known_epoch == state.epoch and known_seq == state.seq) then
     -- Nobody can say that nothing is missing between what is held and what comes now.
-    redis.call('DEL', log_key)
-    state.origin = digits(offset)
-    state.restart = true
+    state.restart, state.lost = true, true
   end
   state.seq = tonumber(state.seq or 0)
   state.serial = owner == node and tonumber(serial) or -1
   state.renewed = tonumber(renewed or 0)
   return state
+end
+
+local function begin_anew(log_key, state)
+  if state.lost then
+    redis.call('DEL', log_key)
+    state.origin = digits(offset)
+  end
+  state.epoch, state.seq, state.price, state.restart = fresh_epoch, 0, false, false
 end
 
 local function save(state_key, state, payload)
@@ -84,15 +90,21 @@ end
 
 -- What expires after a day or more need not be told so for each update.
 local function renew(log_key, history_key, state)
-  if now_s - state.renewed < RENEWAL then return end
+  if math.abs(now_s - state.renewed) < RENEWAL then return end
   state.renewed = now_s
-  redis.call('EXPIRE', log_key, log_ttl)
+  -- A log must outlive its state, which says what is in it.
+  redis.call('EXPIRE', log_key, 2 * log_ttl)
   if documented then redis.call('EXPIRE', history_key, history_ttl) end
 end
 
 local function write_documented(value_key, history_key, added, began)
-  if began then redis.call('ZREMRANGEBYSCORE', history_key, added[1], '+inf') end
-  redis.call('ZADD', history_key, unpack(added))
+  if began then redis.pcall('ZREMRANGEBYSCORE', history_key, added[1], '+inf') end
+  local reply = redis.pcall('ZADD', history_key, unpack(added))
+  if type(reply) == 'table' and reply.err then
+    -- Another program keeps something else there, which nobody could read as a history.
+    redis.call('DEL', history_key)
+    redis.call('ZADD', history_key, unpack(added))
+  end
   redis.call('ZREMRANGEBYRANK', history_key, 0, -keep - 1)
   redis.call('SET', value_key, added[#added], 'EX', value_ttl)
 end
@@ -100,7 +112,7 @@ end
 local function commit_symbol()
   local symbol, count = ARGV[at], tonumber(ARGV[at + 4])
   local state_key, log_key = KEYS[key], KEYS[key + 1]
-  local state = load(state_key, log_key, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3] == '1')
+  local state = load(state_key, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3] == '1')
   local first = at + 5
   local lines, entries, added, seqs, began = {}, {}, {}, {}, false
   for i = first, first + 4 * (count - 1), 4 do
@@ -108,8 +120,8 @@ local function commit_symbol()
     local seq = 0
     if serial > state.serial then
       if state.restart then
-        state.epoch, state.seq, state.price = fresh_epoch, 0, false
-        state.restart, began = false, true
+        begin_anew(log_key, state)
+        began = true
       end
       if price ~= state.price then
         seq = state.seq + 1
@@ -134,7 +146,8 @@ local function commit_symbol()
     save(state_key, state, added[#added])
     redis.call(publish, prefix .. symbol, table.concat(lines, '\n'))
   end
-  return { state.epoch or '', state.seq, unpack(seqs) }
+  -- Where a new epoch is still due, the caller must not believe in the old one.
+  return { not (state.restart and state.lost) and state.epoch or '', state.seq, unpack(seqs) }
 end
 
 local function skip_symbol() return 5 + 4 * tonumber(ARGV[at + 4]) end

@@ -49,7 +49,11 @@ class MembershipListener(Protocol):
         ...
 
     async def releasing(self, partitions: Collection[int]) -> None:
-        """Commit what is under way of partitions that will be lost next; given little time."""
+        """Stop streaming partitions and commit what is under way; they are lost next.
+
+        Given little time, and cancelled after it. Where the release then fails, they are still
+        owned, and announced once more.
+        """
         ...
 
     def lost(self, partitions: Collection[int]) -> None:

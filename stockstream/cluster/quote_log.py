@@ -41,6 +41,10 @@ class Change:
     #: JSON of the StockUpdate without seq, epoch and the closing brace.
     body: bytes
 
+    def payload(self, epoch: str, seq: int) -> bytes:
+        """Return the StockUpdate as JSON, as the update of this number."""
+        return b'%b,"seq":%d,"epoch":"%b"}' % (self.body, seq, epoch.encode())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SymbolChanges:
@@ -66,6 +70,7 @@ class Committed(NamedTuple):
     """What became of one symbol's changes."""
 
     symbol: Symbol
+    #: Of its last update; empty where the next one will begin a new epoch.
     epoch: str
     #: For each change its number; 0 where the price was unchanged, or the change is an old one.
     seqs: Sequence[int]
@@ -195,7 +200,7 @@ class QuoteLog:
             commands: list[Sequence[Argument]] = []
             for symbol in symbols[start : start + STEP_SIZE]:
                 commands.append(("EXPIRE", keys.state(symbol), LOG_TTL))
-                commands.append(("EXPIRE", keys.log(symbol), LOG_TTL))
+                commands.append(("EXPIRE", keys.log(symbol), 2 * LOG_TTL))
                 commands.append(("EXPIRE", keys.value(symbol), VALUE_TTL))
             await self._link.run_all(commands)
 
@@ -290,16 +295,12 @@ def _documented(changes: SymbolChanges, entry: Committed) -> Iterator[Sequence[A
     history, payload = keys.history(changes.symbol), b""
     for change, seq in zip(changes.changes, entry.seqs, strict=True):
         if seq:
-            payload = _payload(change, entry.epoch, seq)
+            payload = change.payload(entry.epoch, seq)
             yield ("ZADD", history, change.timestamp, payload)
     if payload:
         yield ("ZREMRANGEBYRANK", history, 0, -HISTORY_LIMIT - 1)
         yield ("EXPIRE", history, HISTORY_TTL)
         yield ("SET", keys.value(changes.symbol), payload, "EX", VALUE_TTL)
-
-
-def _payload(change: Change, epoch: str, seq: int) -> bytes:
-    return b'%b,"seq":%d,"epoch":"%b"}' % (change.body, seq, epoch.encode())
 
 
 def _steps(groups: Iterable[Group]) -> Iterator[list[Group]]:

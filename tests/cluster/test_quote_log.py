@@ -224,3 +224,22 @@ async def test_position_ahead_of_what_is_held_is_not_answered(link: RedisLink, c
     node = await owner(link)
     epoch = (await node.commit(AAPL, 1.0)).committed[0].epoch
     assert await node.log.since(AAPL, Position(epoch=epoch, seq=1 + count)) is None
+
+
+async def test_key_of_another_program_does_not_stop_the_updates(single: RedisLink) -> None:
+    node = await owner(single)
+    await raw(single).set("stock:AAPL:timeseries", "something else")
+    assert (await node.commit(AAPL, 1.0)).committed[0].seqs == [1]
+    assert await raw(single).zcard("stock:AAPL:timeseries") == 1
+
+
+async def test_log_that_redis_evicted_is_not_taken_for_one_without_updates(
+    link: RedisLink,
+) -> None:
+    node = await owner(link)
+    await node.commit(AAPL, 1.0)
+    offset = await node.log.current_offset()
+    epoch = (await node.commit(AAPL, 2.0)).committed[0].epoch
+    await raw(link).delete(keys.log(AAPL))
+    assert await node.log.after(AAPL, offset) is None
+    assert await node.log.since(AAPL, Position(epoch=epoch, seq=1)) is None
