@@ -1,5 +1,6 @@
 """What the Socket.IO layer knows about one connection."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -28,7 +29,7 @@ class Member:
             handler runs.
     """
 
-    __slots__ = ("namespace", "peer", "rooms", "sid", "state")
+    __slots__ = ("_gone", "namespace", "peer", "rooms", "sid", "state")
 
     def __init__(self, sid: str, namespace: str, peer: "Peer") -> None:
         self.sid = sid
@@ -36,6 +37,19 @@ class Member:
         self.peer = peer
         self.rooms: set[Any] | None = None
         self.state = CONNECTING
+        # Made for the first who waits.
+        self._gone: asyncio.Event | None = None
+
+    def gone(self) -> None:
+        """Tell those who wait that the server has forgotten the client."""
+        if self._gone is not None:
+            self._gone.set()
+
+    async def wait_gone(self) -> None:
+        """Wait until the server has forgotten a client that is leaving."""
+        if self._gone is None:
+            self._gone = asyncio.Event()
+        await self._gone.wait()
 
 
 class Peer:
@@ -47,6 +61,7 @@ class Peer:
         members: By namespace; without those that are leaving.
         left: Namespaces that the server took it out of: packets for them may be on their way.
         session: By namespace, what handlers keep about the client; None while there is nothing.
+        recovering: Whether an earlier session of its is being looked for.
         partial: A packet whose attachments are still coming in.
         jobs: What waits for its turn, None while nothing does.
         workers: Tasks that are at it.
@@ -60,6 +75,7 @@ class Peer:
         "left",
         "members",
         "partial",
+        "recovering",
         "session",
         "starting",
         "workers",
@@ -71,6 +87,7 @@ class Peer:
         self.members: dict[str, Member] = {}
         self.left: set[str] | None = None
         self.session: dict[str, Any] | None = None
+        self.recovering = False
         self.partial: Any = None
         self.jobs: deque[Job] | None = None
         self.workers = 0

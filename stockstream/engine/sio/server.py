@@ -24,7 +24,7 @@ from stockstream.engine.sio import packets
 from stockstream.engine.sio.handlers import call
 from stockstream.engine.sio.inbox import Inbox
 from stockstream.engine.sio.manager import Manager, adopt, leave, send_all
-from stockstream.engine.sio.peer import CONNECTED, CONNECTING, Member, Peer
+from stockstream.engine.sio.peer import CONNECTED, CONNECTING, LEAVING, Member, Peer
 from stockstream.engine.sio.recovery import SessionRecovery, claim
 
 engine_logger = logging.getLogger("stockstream.engine")
@@ -198,14 +198,18 @@ class AsyncServer(socketio.AsyncServer):
     async def drop(self, sid: str, namespace: str | None = None) -> None:
         """Cut a client's connection off, as a broken network would; it comes back by itself.
 
-        Returns when its disconnect handler has run. Nothing happens if it is gone.
+        Returns when its disconnect handler has run, also where it was leaving by itself: its id
+        is free then. Nothing happens if it is gone, or waits for its connect handler.
         """
         member = self.manager.member(sid, namespace or "/")
-        if member is None or member.state != CONNECTED:
+        if member is None or member.state == CONNECTING:
+            return
+        if member.state == LEAVING:
+            await member.wait_gone()
             return
         leave(member)
-        await self._leave(member, self.reason.TRANSPORT_CLOSE)
         member.peer.connection.end(self.reason.TRANSPORT_CLOSE, abort=True)
+        await self._leave(member, self.reason.TRANSPORT_CLOSE)
 
     async def shutdown(self, *, reason: str = "server shutting down", spread: float = 0.0) -> None:
         """Close all clients so that they come back, to another server or to the next start.
@@ -376,7 +380,7 @@ class AsyncServer(socketio.AsyncServer):
     # Jobs: each catches what handlers raise.
 
     async def _connect(self, peer: Peer, namespace: str, auth: Any) -> None:
-        if namespace in peer.members:
+        if namespace in peer.members or (peer.recovering and namespace == "/"):
             peer.connection.violate(PacketViolation("second CONNECT"))
             return
         refusal = self._refusal(peer, namespace)
@@ -434,11 +438,25 @@ class AsyncServer(socketio.AsyncServer):
             return self.eio.generate_id(), ""
         claimed = claim(auth)
         if claimed is not None:
-            sid = await self._recovery.recover(peer.connection, *claimed)
+            sid = await self._recover(self._recovery, peer, *claimed)
             if sid is not None:
                 return sid, claimed[0]
         sid = self.eio.generate_id()
         return sid, self._recovery.open(sid)
+
+    async def _recover(
+        self, recovery: SessionRecovery, peer: Peer, pid: str, offset: str
+    ) -> str | None:
+        peer.recovering = True
+        try:
+            sid = await recovery.recover(peer.connection, pid, offset)
+        except Exception:  # noqa: BLE001 - the border of a task
+            self._log_failure("recovery", peer.connection.id)
+            return None
+        finally:
+            peer.recovering = False
+        # One id never stands for two clients at once.
+        return None if sid is None or self.manager.member(sid, "/") is not None else sid
 
     def _accept(self, member: Member, pid: str) -> None:
         member.state = CONNECTED
@@ -454,7 +472,7 @@ class AsyncServer(socketio.AsyncServer):
             self._refuse(member.peer, member.namespace, error)
         elif member.state == CONNECTED:
             self._reply(member.peer, packets.DISCONNECT, member.namespace, error)
-        await self.manager.disconnect(member.sid, member.namespace, ignore_queue=True)
+        await self._forget(member)
 
     def _refuse(self, peer: Peer, namespace: str, error: dict[str, Any]) -> None:
         self.metrics.connects_refused += 1
@@ -470,7 +488,11 @@ class AsyncServer(socketio.AsyncServer):
         except Exception:  # noqa: BLE001 - the border of a task
             self._log_failure("disconnect", member.sid)
         finally:
-            await self.manager.disconnect(member.sid, member.namespace, ignore_queue=True)
+            await self._forget(member)
+
+    async def _forget(self, member: Member) -> None:
+        await self.manager.disconnect(member.sid, member.namespace, ignore_queue=True)
+        member.gone()
 
     async def _run_event(self, member: Member, number: int | None, data: list[Any]) -> None:
         event = str(data[0])
