@@ -112,6 +112,7 @@ async def open_exchange(
         "port": 0,
         "symbols": (*symbols, *unpriced),
         "max_connections_per_address": 10_000,
+        "slow_consumer_timeout": 600,
     }
 
     def limits(**given: Any) -> Limits:
