@@ -23,9 +23,8 @@ def results_of(**figures: list[float]) -> Results:
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 @pytest.mark.parametrize("make", [workloads.single, workloads.burst, workloads.trickle])
 def test_every_update_of_a_workload_reaches_its_watchers(
-    make: workloads.Make, monkeypatch: pytest.MonkeyPatch
+    make: workloads.Make,
 ) -> None:
-    monkeypatch.setattr(workloads, "WARM_UP_S", 0.1)
     floor = next(peer for peer in all_peers() if peer.name == LIMIT)
     workload = make(100)
     with (

@@ -25,7 +25,7 @@ SLOW_EVERY = 10
 FILL_TURNS = 20
 #: Clients that come before the measured ones, so that what a server needs once is not counted.
 FIRST_CLIENTS = 100
-#: Seconds of unmeasured work before the measured.
+#: Seconds of unmeasured work before the measured, at most.
 WARM_UP_S = 1.0
 
 
@@ -52,10 +52,15 @@ class Workload:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
+def warm_up_s(session: Session) -> float:
+    """Seconds of unmeasured work before the measured: short where little is measured."""
+    return min(WARM_UP_S, session.seconds)
+
+
 def single(clients: int) -> Workload:
     def run(session: Session) -> None:
         session.join(clients)
-        session.warm_up(f"turns {WARM_UP_S}")
+        session.warm_up(f"turns {warm_up_s(session)}")
         session.measure_delivery(f"turns {session.seconds}")
 
     title = f"{clients:,} clients on one symbol, one update a turn"
@@ -66,14 +71,14 @@ def single(clients: int) -> Workload:
         symbols=1,
         per_client=1,
         run=run,
-        fixed_s=2.5,
+        fixed_s=2.0 + clients / 2_000,
     )
 
 
 def burst(clients: int) -> Workload:
     def run(session: Session) -> None:
         session.join(clients)
-        session.warm_up(f"turns {WARM_UP_S}")
+        session.warm_up(f"turns {warm_up_s(session)}")
         session.measure_delivery(f"turns {session.seconds}")
 
     return Workload(
@@ -83,14 +88,14 @@ def burst(clients: int) -> Workload:
         symbols=SYMBOLS,
         per_client=WATCHED,
         run=run,
-        fixed_s=3.0,
+        fixed_s=2.0 + clients / 1_000,
     )
 
 
 def trickle(clients: int) -> Workload:
     def run(session: Session) -> None:
         session.join(clients)
-        session.warm_up(f"rate {WARM_UP_S} {TRICKLE_HERTZ}")
+        session.warm_up(f"rate {warm_up_s(session)} {TRICKLE_HERTZ}")
         session.measure_delivery(f"rate {session.seconds} {TRICKLE_HERTZ}")
 
     return Workload(
@@ -100,7 +105,7 @@ def trickle(clients: int) -> Workload:
         symbols=SYMBOLS,
         per_client=WATCHED,
         run=run,
-        fixed_s=2.5,
+        fixed_s=2.0 + clients / 2_000,
     )
 
 
@@ -116,7 +121,7 @@ def connect(clients: int) -> Workload:
         symbols=SYMBOLS,
         per_client=WATCHED,
         run=run,
-        fixed_s=2.5,
+        fixed_s=1.0 + clients / 700,
         phases=0,
         without=(LIMIT,),
     )
@@ -142,7 +147,7 @@ def memory(clients: int) -> Workload:
         symbols=SYMBOLS,
         per_client=WATCHED,
         run=run,
-        fixed_s=6.0,
+        fixed_s=1.0 + clients / 1_000,
         phases=0,
         without=(LIMIT,),
     )
@@ -153,7 +158,7 @@ def stalled(clients: int) -> Workload:
 
     def run(session: Session) -> None:
         session.join(clients, slow_every=SLOW_EVERY)
-        session.warm_up(f"rate {WARM_UP_S} {TRICKLE_HERTZ}")
+        session.warm_up(f"rate {warm_up_s(session)} {TRICKLE_HERTZ}")
         session.measure_delivery(f"rate {session.seconds} {TRICKLE_HERTZ}")
         session.measure_with_stalled(
             f"rate {session.seconds} {TRICKLE_HERTZ}",
@@ -168,7 +173,7 @@ def stalled(clients: int) -> Workload:
         symbols=SYMBOLS,
         per_client=WATCHED,
         run=run,
-        fixed_s=9.0,
+        fixed_s=2.5 + clients / 150,
         phases=2,
         without=(LIMIT,),
     )
@@ -179,7 +184,7 @@ def storm(clients: int) -> Workload:
 
     def run(session: Session) -> None:
         session.join(inside)
-        session.warm_up(f"rate {WARM_UP_S} {TRICKLE_HERTZ}")
+        session.warm_up(f"rate {warm_up_s(session)} {TRICKLE_HERTZ}")
         session.measure_delivery(f"rate {session.seconds} {TRICKLE_HERTZ}")
         session.measure_storm(f"storm {clients} {TRICKLE_HERTZ}")
 
@@ -219,7 +224,7 @@ def scale(clients: int) -> Workload:
         session.join(first)
         empty = session.memory_kb()
         session.join(clients - first)
-        session.warm_up(f"turns {WARM_UP_S}")
+        session.warm_up(f"turns {warm_up_s(session)}")
         session.measure_delivery(f"turns {session.seconds}")
         # What they take while they listen, buffers that delivering has left behind included.
         session.sample.figures["kb_listening"] = (session.memory_kb() - empty) / (clients - first)
