@@ -5,10 +5,11 @@
 --       the documented value and history.
 -- ARGV: node, command to publish with, prefix of channels, epoch for sequences that start anew,
 --       most updates kept, seconds that a log lives, a value lives, a history lives ('' where the
---       documented keys are not written here); then of each group: partition, token, number of
---       symbols; of each symbol: name, epoch and seq that the caller was told last, '1' to start
---       anew, number of changes; of each change: serial, price, timestamp, and the payload without
---       seq, epoch and closing brace.
+--       documented keys are not written here); then, each in one string to keep them few: of each
+--       group "partition token symbols"; of each symbol "name epoch seq restart changes", where
+--       epoch and seq are what the caller was told last, and restart is 1 to start anew; of each
+--       change "serial price timestamp body", the body being the payload without seq, epoch and
+--       closing brace.
 -- Returns for each group false where it is refused, else of each symbol: epoch ('' where a new one
 -- is due), seq of its last update, then for each change its seq, 0 where it changed nothing.
 
@@ -42,6 +43,9 @@ end
 -- A state is one string, since a hash of its fields costs several times as much:
 -- epoch seq price offset node serial lineage origin renewed payload
 local STATE = '^(%S+) (%d+) (%S+) %d+ (%S+) (%d+) (%S*) (%d+) (%d+) '
+
+local SYMBOL = '^(%S+) (%S*) (%d*) ([01]) (%d+)$'
+local CHANGE = '^(%d+) (%S+) (%d+) (.*)$'
 
 local function load(state_key, known_epoch, known_seq, restart)
   local held = redis.call('GET', state_key)
@@ -110,15 +114,14 @@ local function write_documented(value_key, history_key, added, began)
 end
 
 local function commit_symbol()
-  local symbol, count = ARGV[at], tonumber(ARGV[at + 4])
+  local symbol, known_epoch, known_seq, restart, count = string.match(ARGV[at], SYMBOL)
   local state_key, log_key = KEYS[key], KEYS[key + 1]
-  local state = load(state_key, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3] == '1')
-  local first = at + 5
+  local state = load(state_key, known_epoch, known_seq, restart == '1')
   local lines, entries, added, seqs, began = {}, {}, {}, {}, false
-  for i = first, first + 4 * (count - 1), 4 do
-    local serial, price = tonumber(ARGV[i]), ARGV[i + 1]
+  for i = at + 1, at + count do
+    local serial, price, timestamp, body = string.match(ARGV[i], CHANGE)
     local seq = 0
-    if serial > state.serial then
+    if tonumber(serial) > state.serial then
       if state.restart then
         begin_anew(log_key, state)
         began = true
@@ -126,13 +129,13 @@ local function commit_symbol()
       if price ~= state.price then
         seq = state.seq + 1
         offset = offset + 1
-        local payload = ARGV[i + 3] .. ',"seq":' .. seq .. ',"epoch":"' .. state.epoch .. '"}'
+        local payload = body .. ',"seq":' .. seq .. ',"epoch":"' .. state.epoch .. '"}'
         local place = digits(offset)
-        state.seq, state.price, state.serial = seq, price, serial
+        state.seq, state.price, state.serial = seq, price, tonumber(serial)
         lines[#lines + 1] = place .. ' ' .. payload
         entries[#entries + 1] = place
         entries[#entries + 1] = lines[#lines]
-        added[#added + 1] = ARGV[i + 2]
+        added[#added + 1] = timestamp
         added[#added + 1] = payload
       end
     end
@@ -150,18 +153,15 @@ local function commit_symbol()
   return { not (state.restart and state.lost) and state.epoch or '', state.seq, unpack(seqs) }
 end
 
-local function skip_symbol() return 5 + 4 * tonumber(ARGV[at + 4]) end
-
 local reply = {}
 while at <= #ARGV do
-  local owned = owns(ARGV[at], ARGV[at + 1])
-  local symbols = tonumber(ARGV[at + 2])
+  local partition, token, symbols = string.match(ARGV[at], '^(%d+) (%d+) (%d+)$')
+  local owned = owns(partition, token)
   local committed = {}
-  at = at + 3
+  at = at + 1
   for _ = 1, symbols do
-    local size = skip_symbol()
     if owned then committed[#committed + 1] = commit_symbol() end
-    at = at + size
+    at = at + 1 + string.match(ARGV[at], '%d+$')
     key = key + (documented and 4 or 2)
   end
   reply[#reply + 1] = owned and committed

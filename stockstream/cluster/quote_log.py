@@ -34,7 +34,7 @@ class Change:
     #: Grows with each change of the symbol that this node makes. A change that is offered again,
     #: because nobody knows whether it was taken, keeps it and happens once.
     serial: int
-    #: The price as text; two prices are equal when their texts are.
+    #: The price as text without blanks; two prices are equal when their texts are.
     price: str
     #: The quote's own time in ms since the epoch.
     timestamp: int
@@ -149,16 +149,16 @@ class QuoteLog:
         args += (token_hex(6), HISTORY_LIMIT, LOG_TTL)
         args += (VALUE_TTL, HISTORY_TTL) if documented else ("", "")
         for group in groups:
-            args += (group.partition, group.token, len(group.symbols))
+            args.append(f"{group.partition} {group.token} {len(group.symbols)}")
             for changes in group.symbols:
                 symbol = changes.symbol
                 script_keys += (keys.state(symbol), keys.log(symbol))
                 if documented:
                     script_keys += (keys.value(symbol), keys.history(symbol))
-                args += (symbol, *self._told.get(symbol, ("", "")), int(changes.restart))
-                args.append(len(changes.changes))
-                for change in changes.changes:
-                    args += (change.serial, change.price, change.timestamp, change.body)
+                epoch, seq = self._told.get(symbol, ("", ""))
+                count = len(changes.changes)
+                args.append(f"{symbol} {epoch} {seq} {changes.restart:d} {count}")
+                args += map(_packed, changes.changes)
         replies = await link.run(_COMMIT, script_keys, args)
         for group, reply in zip(groups, replies, strict=True):
             if reply is None:
@@ -288,6 +288,10 @@ def _parse_found(reply: Sequence[Any]) -> Sequence[LoggedUpdate] | LoggedState |
         price=price.decode(),
         payload=payload,
     )
+
+
+def _packed(change: Change) -> bytes:
+    return b"%d %b %d %b" % (change.serial, change.price.encode(), change.timestamp, change.body)
 
 
 def _documented(changes: SymbolChanges, entry: Committed) -> Iterator[Sequence[Argument]]:
