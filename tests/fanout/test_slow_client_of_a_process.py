@@ -44,11 +44,11 @@ async def test_stalled_client_costs_little_and_sees_the_newest_prices_when_it_re
             slow.read_on()
             await slow.until(lambda: has_reached(slow, newest), "the newest prices")
 
-            # Nothing changes any more for it: what is missing can be compared to what is counted.
             slow.unsubscribe(*SYMBOLS)
             await slow.answered()
             info = await info_of(server, slow)
-            assert sum(gaps(slow, symbol) for symbol in SYMBOLS) == info["conflated"] > 3_000
+            # What was waiting when it unsubscribed was counted, and is missing nowhere.
+            assert 0 < sum(gaps(slow, symbol) for symbol in SYMBOLS) <= info["conflated"]
             assert info["dropped"] == 0
             assert sum(gaps(reader, symbol) for symbol in SYMBOLS) == 0
 
