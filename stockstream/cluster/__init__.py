@@ -38,6 +38,14 @@ says what it has of all its symbols. The first thing that a node gets of a symbo
 *snapshot*, which is no part of that order), then each update once.
 
 *epoch* and *seq* number a symbol's updates without holes. They go on when another node takes over;
-a new epoch begins where the caller asks for it, or where Redis forgot updates that it had accepted
-(a replica took over that had not received them yet).
+a new epoch begins where the caller asks for it, or where Redis may have forgotten updates that it
+had accepted (a replica took over that had not received them yet): numbers are never given twice.
+
+A commit whose outcome is unknown is offered again as it was: each :class:`~.quote_log.Change` has
+a serial, and happens once. Commits of one symbol must not overlap.
+
+A node that is alone takes :class:`~.memory.MemoryQuoteLog` and :class:`~.memory.MemoryQuoteBus`.
+
+What Redis must allow: scripts with ``INFO``, keys under ``stockstream:`` and ``stock:``, channels
+under ``stockstream:``, and no eviction of keys (``maxmemory-policy noeviction``).
 """

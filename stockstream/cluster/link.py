@@ -1,7 +1,8 @@
 """One way to one Redis of any kind: where its master is, and scripts with a deadline."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib import resources
@@ -13,10 +14,11 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisClusterException
 
 from stockstream.cluster import keys
 from stockstream.cluster.address import Deployment, RedisAddress, parse_address
+from stockstream.errors import StoreUnavailableError
 from stockstream.storage.redis_client import open_redis, redis_call
 
 #: What errors name as the place that failed.
@@ -25,6 +27,21 @@ STORE: Final = "redis"
 _scripts = resources.files("stockstream.cluster")
 
 Argument = str | bytes | int
+
+
+@asynccontextmanager
+async def link_call(*, within: float) -> AsyncIterator[None]:
+    """Give the enclosed calls ``within`` seconds in all, and every failure the same name.
+
+    Raises:
+        StoreUnavailableError: Redis, of whichever kind, failed, refused, or took too long.
+    """
+    try:
+        async with redis_call(STORE, within=within):
+            yield
+    except RedisClusterException as error:
+        # Stands outside of redis-py's tree of errors.
+        raise StoreUnavailableError(STORE, str(error)) from error
 
 
 class Script:
@@ -99,7 +116,7 @@ class RedisLink:
         """
         count = len(script_keys)
         seconds = self.timeout if within is None else within
-        async with redis_call(STORE, within=seconds), self._free:
+        async with link_call(within=seconds), self._free:
             try:
                 return await self.client.evalsha(script.sha, count, *script_keys, *args)
             except NoScriptError:
@@ -115,7 +132,7 @@ class RedisLink:
         pipeline: Any = self.client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        async with redis_call(STORE, within=self.timeout), self._free:
+        async with link_call(within=self.timeout), self._free:
             await pipeline.execute()
 
     async def locate(self) -> Endpoint:
@@ -124,7 +141,7 @@ class RedisLink:
         Raises:
             StoreUnavailableError: nobody can tell.
         """
-        async with redis_call(STORE, within=self.timeout):
+        async with link_call(within=self.timeout):
             if isinstance(self.client, RedisCluster):
                 return await _locate_slot(self.client)
             if self._sentinel is not None:
@@ -137,7 +154,7 @@ class RedisLink:
 
     async def aclose(self) -> None:
         """Close all connections; calling it twice does no harm."""
-        async with redis_call(STORE, within=self.timeout):
+        async with link_call(within=self.timeout):
             await self.client.aclose()
             for sentinel in self._sentinel.sentinels if self._sentinel else ():
                 await sentinel.aclose()

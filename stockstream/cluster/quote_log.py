@@ -7,11 +7,10 @@ from secrets import token_hex
 from typing import Any, Final, NamedTuple
 
 from stockstream.cluster import keys
-from stockstream.cluster.link import STORE, Argument, RedisLink, Script
+from stockstream.cluster.link import Argument, RedisLink, Script, link_call
 from stockstream.model import Position, Symbol
 from stockstream.storage.history import HISTORY_LIMIT, VALUE_TTL
 from stockstream.storage.redis import HISTORY_TTL
-from stockstream.storage.redis_client import redis_call
 
 #: Seconds that a symbol's numbers and last updates outlive its last update: a day.
 LOG_TTL: Final = 24 * 3600
@@ -265,7 +264,7 @@ class QuoteLog:
         Raises:
             StoreUnavailableError: Redis can't be reached.
         """
-        async with redis_call(STORE, within=self._link.timeout):
+        async with link_call(within=self._link.timeout):
             return int(await self._link.client.get(keys.OFFSET) or 0)
 
 

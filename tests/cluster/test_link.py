@@ -11,11 +11,13 @@ import redis
 from stockstream.cluster.address import Deployment, parse_address
 from stockstream.cluster.link import open_link
 from stockstream.cluster.quote_log import QuoteLog
+from stockstream.cluster.subscriber import connect
 from stockstream.errors import StoreUnavailableError
 from tests.cluster.buses import listening
 from tests.cluster.quotes import AAPL, owner
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
+from tests.support.redis_cluster import running_cluster
 from tests.support.redis_server import RedisServer, running_redis
 
 
@@ -102,6 +104,41 @@ async def test_wrong_password_is_an_error_that_says_so(redis_server: RedisServer
     async with open_link(f"redis://nobody:wrong@127.0.0.1:{redis_server.port}/0") as link:
         with pytest.raises(StoreUnavailableError, match=r"(?i)wrongpass|invalid username"):
             await QuoteLog(link, node="x").state(AAPL)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:{port}/0",
+        "redis+cluster://127.0.0.1:{port}",
+        "redis+sentinel://127.0.0.1:{port}/service",
+        "unix:///nowhere/{port}.sock",
+    ],
+)
+async def test_redis_that_is_not_there_is_one_kind_of_error(url: str) -> None:
+    async with open_link(url.format(port=free_port()), timeout=0.5) as link:
+        with pytest.raises(StoreUnavailableError):
+            await QuoteLog(link, node="x").state(AAPL)
+        with pytest.raises(StoreUnavailableError):
+            await connect(link, "x", lambda: None)
+
+
+async def test_master_of_a_cluster_that_comes_back_is_found_again() -> None:
+    with running_cluster() as servers:
+        async with open_link(servers.url, timeout=0.5) as link, listening(link) as heard:
+            node = await owner(link)
+            await heard.live(AAPL)
+            endpoint = await link.locate()
+            master = next(m for m in servers.masters if m.port == endpoint.port)
+            master.kill()
+            await wait_until(lambda: not heard.bus.hearing, "the loss")
+            with pytest.raises(StoreUnavailableError):
+                await node.commit(AAPL, 1.0)
+            master.start()
+            await wait_until(lambda: heard.bus.hearing, "the master's return")
+            await node.own()
+            await node.commit(AAPL, 1.0, 2.0)
+            await wait_until(lambda: heard.got.seqs(AAPL)[-1:] == [2], "the update")
 
 
 def test_addresses_say_where_redis_is() -> None:
