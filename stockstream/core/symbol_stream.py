@@ -15,6 +15,8 @@ from stockstream.model import Quote, StockUpdate, Symbol
 # fractions off a difference (0.30000000000000004).
 _CHANGE_DIGITS: Final = 10
 _PERCENT_DIGITS: Final = 4
+# For who has no order of all symbols.
+_NOWHERE: Final = repeat(0)
 
 
 class SymbolStream:
@@ -29,9 +31,9 @@ class SymbolStream:
         "_offsets",
         "_rules",
         "_seq",
-        "offset",
         "epoch",
         "last",
+        "offset",
         "symbol",
         "timestamp",
     )
@@ -40,7 +42,7 @@ class SymbolStream:
         self,
         symbol: Symbol,
         epoch: str,
-        offsets: Iterator[int] = repeat(0),
+        offsets: Iterator[int] = _NOWHERE,
         limits: QuoteLimits = DEFAULT_LIMITS,
     ) -> None:
         """Begin a sequence.

@@ -1,9 +1,10 @@
 """The hot path: an update goes to every client that watches its symbol.
 
 What is sent is encoded once for each wire form, whatever the number of clients. A lone update
-leaves at once; what one client gets of a batch leaves in one write. There is no task, queue entry
-or wake-up for a recipient: :meth:`Connection.offer` writes to the transport, and where a client
-does not take it, keeps the latest of each symbol.
+leaves at once; what one client gets of a batch leaves in one write, and so does what it gets within
+a few milliseconds when sending takes most of the time. There is no task, queue entry or wake-up for
+a recipient: :meth:`Connection.offer` writes to the transport, and where a client does not take it,
+keeps the latest of each symbol.
 """
 
 from collections import defaultdict
@@ -15,6 +16,7 @@ import msgspec
 from stockstream.core.latency import LatencyHistogram
 from stockstream.engine import Connection, Message
 from stockstream.gateway.audience import Audience, CatchUp, Member
+from stockstream.gateway.gathering import Gathering
 from stockstream.gateway.pacer import Pacer
 from stockstream.model import Position, StockUpdate
 from stockstream.ports import Clock
@@ -53,6 +55,7 @@ class Fanout:
         self._messages = 0
         #: From the receipt of a quote to its being written, in ms, once for each recipient.
         self.latency = LatencyHistogram()
+        self._gathering = Gathering(clock, self.latency)
 
     @property
     def messages(self) -> int:
@@ -170,10 +173,18 @@ class Fanout:
     def publish(self, updates: Sequence[StockUpdate], received: float) -> None:
         """See :meth:`stockstream.ports.QuoteSink.publish`."""
         self._offset = updates[-1].offset
-        sent = self._publish_one(updates[0]) if len(updates) == 1 else self._publish_many(updates)
-        if sent:
-            self._messages += sent
-            self.latency.record((self._clock.monotonic() - received) * 1000, sent)
+        start = self._clock.monotonic()
+        if self._gathering.begin(start):
+            sent = sum(self._publish_one(update) for update in updates)
+            self._gathering.note(received, sent)
+        else:
+            one = len(updates) == 1
+            sent = self._publish_one(updates[0]) if one else self._publish_many(updates)
+            end = self._clock.monotonic()
+            self._gathering.sent(start, end)
+            if sent:
+                self.latency.record((end - received) * 1000, sent)
+        self._messages += sent
 
     def settle(self, update: StockUpdate) -> None:
         """See :meth:`stockstream.ports.QuoteSink.settle`."""
@@ -235,6 +246,9 @@ class Fanout:
                 if keep:
                     _send_kept(event, connections, message)
                     continue
+                if self._gathering.active:
+                    self._gathering.add(event, connections, message)
+                    continue
                 for connection in connections:
                     connection.offer(event, message)
         if audience.paced:
@@ -294,7 +308,10 @@ class Fanout:
 
     async def run(self) -> None:
         """Deliver what was held back for a client's own pace, until cancelled."""
-        await self._pacer.run()
+        try:
+            await self._pacer.run()
+        finally:
+            self._gathering.close()
 
 
 def _send_kept(event: str, connections: Iterable[Connection], message: Message) -> None:
