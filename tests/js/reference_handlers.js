@@ -49,6 +49,7 @@ function installLeaving(socket) {
 
 function onConnection(socket) {
   append(lifecycles, socket.id, "connect");
+  if (socket.handshake.auth.greet) socket.emit("greeting", socket.handshake.auth.greet);
   socket.on("disconnect", () => append(lifecycles, socket.id, "disconnect"));
   installEcho(socket);
   installEmitters(socket);

@@ -69,6 +69,8 @@ class Handlers:
     async def connect(self, sid: str, _environ: dict[str, Any], auth: object = None) -> None:
         self._auth[sid] = {} if auth is None else auth
         lifecycles[sid].append("connect")
+        if isinstance(auth, dict) and "greet" in auth:
+            await self._emit(sid, "greeting", auth["greet"])
 
     async def disconnect(self, sid: str, _reason: str) -> None:
         self._auth.pop(sid, None)
