@@ -24,6 +24,7 @@ _users = st.integers(0, 1)
 _symbols = st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=3, unique=True)
 _steps = st.one_of(
     st.tuples(st.just("change"), st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=4)),
+    st.tuples(st.just("keep_changing"), st.integers(5, 30)),
     st.tuples(st.just("subscribe"), _users, _symbols, st.sampled_from([None, None, 25.0, 200.0])),
     st.tuples(st.just("subscribe_since"), _users, _symbols),
     st.tuples(st.just("unsubscribe"), _users, _symbols),
@@ -97,6 +98,12 @@ class Play:
 
     async def change(self, symbols: list[str]) -> None:
         self._exchange.change(*symbols)
+
+    async def keep_changing(self, count: int) -> None:
+        """Whatever a request waits for meanwhile, prices change before it goes on."""
+        for _ in range(count):
+            self._exchange.change(*SYMBOLS)
+            await asyncio.sleep(0)
 
     async def turns(self, count: int) -> None:
         for _ in range(count):
