@@ -17,7 +17,6 @@ async def test_an_offer_of_compression_is_declined_by_default(*, msgpack: bool) 
         await client.until_price("AAPL", price_of(1))
 
 
-@pytest.mark.xfail(reason="the engine does not agree on permessage-deflate yet", strict=True)
 @pytest.mark.parametrize("msgpack", [False, True], ids=["json", "msgpack"])
 async def test_compression_that_was_asked_for_is_agreed_on_and_updates_arrive(
     *, msgpack: bool
