@@ -1,6 +1,6 @@
-"""One client: the state of its session, and its one ordered way out."""
+"""One client: the state of its session, and what it sends."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from stockstream.engine.core.handshake import POLLING, WEBSOCKET
@@ -12,6 +12,7 @@ from stockstream.engine.core.hub import (
     Hub,
 )
 from stockstream.engine.core.message import Message
+from stockstream.engine.core.outlet import Outlet
 from stockstream.engine.core.packets import (
     CLOSE,
     MESSAGE,
@@ -24,36 +25,35 @@ from stockstream.engine.core.packets import (
 from stockstream.engine.core.ports import InboundPort, WebSocketPort
 from stockstream.engine.errors import LimitViolation, PacketViolation, ProtocolViolation
 
-# States of a session.
-_OPEN = 0
-# Ended; a polling client is told so by its next poll.
-_LEAVING = 1
-_GONE = 2
 
-# Steps of an upgrade.
-_NO_PROBE = 0
-_PROBE_OPENED = 1
-_PROBE_ANSWERED = 2
+class Probe:
+    """A WebSocket that a polling session may move to.
 
-#: Frames of a burst joined into one write: enough to save system calls, little enough to notice
-#: between two writes that the client stopped reading.
-_BURST_BYTES = 65_536
+    Attributes:
+        port: It.
+        deflates: Whether its messages may be compressed.
+        answered: Whether the client was told that it may move.
+        code: What it is closed with, should the session end before.
+    """
+
+    __slots__ = ("answered", "code", "deflates", "port")
+
+    def __init__(self, port: WebSocketPort, *, deflates: bool) -> None:
+        self.port = port
+        self.deflates = deflates
+        self.answered = False
+        self.code = 1000
 
 
-def _woken() -> None:
-    """Stand for a pending poll that was told already."""
-
-
-class Connection:
+class Connection(Outlet):
     """One client of the engine.
 
-    Everything for the client leaves in the order in which it was given, whatever the transport,
-    also while that changes. While the client can take it, a message goes straight to its
-    socket. While it cannot (no poll is pending, an upgrade is on its way, its socket is full)
-    messages wait in one ordered outbox, limited in bytes and in time.
+    What is for the client leaves by `Outlet`, in one order, whatever the transport, also while
+    that changes.
 
     Attributes:
         id: Engine.IO session id.
+        open: Whether the session has not ended.
         transport: `polling` or `websocket`.
         remote_address: The client's address; taken from forwarded headers only where they come
             from a trusted proxy.
@@ -68,133 +68,34 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
-        "_corked",
-        "_hub",
         "_inbound",
-        "_outbox",
         "_pace",
-        "_polled",
-        "_port",
         "_probe",
-        "_probe_step",
-        "_state",
-        "_unread",
-        "_write",
         "bytes_in",
-        "bytes_out",
-        "conflated",
         "connected_at",
         "context",
-        "dropped",
         "held",
         "id",
         "messages_in",
-        "messages_out",
         "remote_address",
         "transport",
     )
 
     def __init__(self, hub: Hub, sid: str, address: str, port: WebSocketPort | None) -> None:
+        super().__init__(hub, port)
         self.id = sid
         self.remote_address = address
         self.connected_at = hub.clock()
-        self.bytes_in = self.bytes_out = self.messages_in = self.messages_out = 0
-        self.conflated = self.dropped = 0
+        self.bytes_in = self.messages_in = 0
         self.context: Any = None
         #: Whether its packets are not taken for now, because their handlers lag behind.
         self.held = False
-        self._hub = hub
-        self._state = _OPEN
-        self._corked = False
-        # key -> message, in order; None while nothing waits.
-        self._outbox: dict[Hashable, Message] | None = None
-        # Bytes in the outbox.
-        self._unread = 0
-        # Whom to tell that a pending poll can be answered.
-        self._polled: Callable[[], None] | None = None
         self._inbound: InboundPort | None = port
-        self._probe: WebSocketPort | None = None
-        self._probe_step = _NO_PROBE
+        self._probe: Probe | None = None
         # When the inbound allowance is used up, in seconds of the clock (see `pace`).
         self._pace = 0.0
-        self._port = port
-        # Writes straight to the socket; None whenever something must wait.
-        self._write: Callable[[bytes], None] | None = None if port is None else port.write
         self.transport = POLLING if port is None else WEBSOCKET
         hub.add(self)
-
-    # The way out.
-
-    @property
-    def writable(self) -> bool:
-        """Whether messages go straight to the socket: WebSocket, nothing waits, not full."""
-        return self._write is not None
-
-    @property
-    def open(self) -> bool:
-        """Whether the session has not ended."""
-        return self._state == _OPEN
-
-    @property
-    def unread_bytes(self) -> int:
-        """Bytes that wait in the outbox."""
-        return self._unread
-
-    def send(self, message: Message) -> None:
-        """Send a message in order; it is never conflated.
-
-        A client whose outbox passes `Limits.unread_bytes` is closed with `slow consumer`.
-        To a session that has ended it is dropped, and counted.
-        """
-        write = self._write
-        if write is None:
-            self._wait(object(), message)
-            return
-        frame = message.frame
-        self.messages_out += 1
-        self.bytes_out += len(frame)
-        write(frame)
-
-    def offer(self, key: Hashable, message: Message) -> None:
-        """Send a message in order, if need be in place of an older one.
-
-        While the client cannot take it, a newer message with the same key takes the place of
-        the older one, also its place in the order: who waited longest goes first.
-        """
-        write = self._write
-        if write is None:
-            self._wait(key, message)
-            return
-        frame = message.frame
-        self.messages_out += 1
-        self.bytes_out += len(frame)
-        write(frame)
-
-    def offer_many(self, items: Sequence[tuple[Hashable, Message]]) -> None:
-        """Do as `offer` for each item; while the client can take it, in one write."""
-        frames: list[bytes] = []
-        size = 0
-        for key, message in items:
-            write = self._write
-            if write is None:
-                self._wait(key, message)
-                continue
-            frames.append(message.frame)
-            size += len(message.frame)
-            if size >= _BURST_BYTES:
-                self._write_frames(write, frames, size)
-                frames, size = [], 0
-        if frames and self._write is not None:
-            self._write_frames(self._write, frames, size)
-
-    def withdraw(self, key: Hashable) -> bool:
-        """Drop the waiting message with this key; False if none waits."""
-        outbox = self._outbox
-        message = outbox.pop(key, None) if outbox is not None else None
-        if message is None:
-            return False
-        self._unread -= len(message.frame)
-        return True
 
     def close(self, reason: str) -> None:
         """End the session; what waits is still sent, in order.
@@ -204,95 +105,12 @@ class Connection:
         """
         self.end(reason, linger=True)
 
-    def _write_frames(self, write: Callable[[bytes], None], frames: list[bytes], size: int) -> None:
-        self.messages_out += len(frames)
-        self.bytes_out += size
-        write(frames[0] if len(frames) == 1 else b"".join(frames))
-
-    def _wait(self, key: Hashable, message: Message) -> None:
-        hub = self._hub
-        if self._state != _OPEN:
-            self.dropped += 1
-            hub.metrics.dropped += 1
-            return
-        outbox = self._outbox
-        if outbox is None:
-            outbox = self._outbox = {}
-        if not outbox and not self._corked and self not in hub.unread_due:
-            hub.unread_due.start(self, hub.clock())
-        older = outbox.get(key)
-        if older is not None:
-            self._unread -= len(older.frame)
-            self.conflated += 1
-            hub.metrics.conflated += 1
-        outbox[key] = message
-        self._unread += len(message.frame)
-        if self._corked:
-            if self._unread >= _BURST_BYTES:
-                self.uncork()
-        elif self._unread > hub.limits.unread_bytes:
-            self.overflow()
-        else:
-            self._wake_poll()
-
     def overflow(self) -> None:
         """Close a client that does not read, without waiting for it."""
         self._hub.metrics.slow_consumers += 1
         self.end(SLOW_CONSUMER, abort=True)
 
-    def _take(self) -> list[Message]:
-        waiting = list(self._outbox.values()) if self._outbox else []
-        self._outbox = None
-        self._unread = 0
-        self.messages_out += len(waiting)
-        return waiting
-
-    def _flush(self) -> None:
-        """Let all that waits go to the WebSocket, and everything after it go straight there."""
-        port = self._port
-        if port is None:
-            return
-        self._hub.unread_due.cancel(self)
-        self._write = port.write
-        outbox = self._outbox
-        if not outbox:
-            return
-        self._outbox = None
-        self._unread = 0
-        self.offer_many(list(outbox.items()))
-
-    # Flow control.
-
-    def cork(self) -> bool:
-        """Gather what is sent until `uncork`; False if something keeps it waiting anyway.
-
-        For the answers to a burst of events: they leave in one write. Ends by itself when much
-        has gathered.
-        """
-        if self._write is None:
-            return False
-        self._write = None
-        self._corked = True
-        return True
-
-    def uncork(self) -> None:
-        """Send what was gathered."""
-        if self._corked:
-            self._corked = False
-            if self._state == _OPEN:
-                self._flush()
-
-    def pause_writing(self) -> None:
-        """Stop writing: the socket's buffer is full."""
-        if self.transport == WEBSOCKET and self._state == _OPEN:
-            self._write = None
-            self._corked = False
-            self._hub.unread_due.start(self, self._hub.clock())
-
-    def resume_writing(self) -> None:
-        """Go on writing: the buffer has room again."""
-        if self.transport == WEBSOCKET and self._state == _OPEN:
-            self._flush()
+    # What comes in.
 
     def hold(self) -> None:
         """Take no more packets of the client until `release`."""
@@ -309,8 +127,6 @@ class Connection:
             if self._inbound is not None:
                 self._inbound.resume_reading()
 
-    # What comes in.
-
     def receive(self, packet: str | bytes) -> float:
         """Take one packet that arrived on the session's transport.
 
@@ -320,7 +136,7 @@ class Connection:
         Raises:
             ProtocolViolation: the caller must hand it to `violate`.
         """
-        if self._state != _OPEN:
+        if not self.open:
             return 0.0
         self.bytes_in += len(packet)
         if isinstance(packet, bytes):
@@ -381,7 +197,8 @@ class Connection:
         if self._polled is not None:
             raise PacketViolation("overlapping polls")
         # An upgrade begins: the client waits for its poll to end before it goes on.
-        if self._outbox or self._state != _OPEN or self._probe_step == _PROBE_ANSWERED:
+        upgrading = self._probe is not None and self._probe.answered
+        if self._outbox or not self.open or upgrading:
             return True
         self._polled = wake
         return False
@@ -393,7 +210,7 @@ class Connection:
         payload = SEPARATOR.join(packets or [NOOP]).encode("utf-8", "replace")
         self.bytes_out += len(payload)
         self._hub.unread_due.cancel(self)
-        if self._state == _LEAVING:
+        if not self.open:
             self.forget()
         return payload
 
@@ -401,8 +218,7 @@ class Connection:
         """End the session: a poll vanished, and nobody knows what the client has seen."""
         self._polled = None
         self._hub.metrics.lost_polls += 1
-        if self._state == _OPEN:
-            self.end(TRANSPORT_CLOSE)
+        self.end(TRANSPORT_CLOSE)
         self.forget()
 
     def begin_post(self, port: InboundPort) -> None:
@@ -416,6 +232,9 @@ class Connection:
         self._take_from(port)
 
     def _take_from(self, port: InboundPort) -> None:
+        if self._inbound is not None:
+            # A POST that is still held would have nobody left to release it.
+            self._inbound.resume_reading()
         self._inbound = port
         if self.held:
             # Held on the way before: a new way in must not be a way around it.
@@ -426,78 +245,73 @@ class Connection:
         if self._inbound is port:
             self._inbound = None
 
-    def _wake_poll(self) -> None:
-        # Stays pending, so that another poll beside it is noticed, until it is answered.
-        wake = self._polled
-        if wake is not None:
-            self._polled = _woken
-            wake()
-
     # The upgrade.
 
-    def begin_probe(self, port: WebSocketPort) -> bool:
+    def begin_probe(self, port: WebSocketPort, *, deflates: bool = False) -> bool:
         """Take a second transport; False if the session cannot use it and it must be closed."""
-        if self._state != _OPEN or self.transport == WEBSOCKET or self._probe is not None:
+        if not self.open or self.transport == WEBSOCKET or self._probe is not None:
             return False
-        self._probe = port
-        self._probe_step = _PROBE_OPENED
+        self._probe = Probe(port, deflates=deflates)
         self._hub.upgrade_due.start(self, self._hub.clock())
         return True
 
     def receive_probe(self, port: WebSocketPort, packet: str | bytes) -> None:
         """Take a packet from a WebSocket that is not the session's transport yet."""
-        if port is not self._probe or self._state != _OPEN:
+        probe = self._probe
+        if probe is None or port is not probe.port:
             port.close(1000)
-        elif self._probe_step == _PROBE_OPENED and packet == "2probe":
-            self._probe_step = _PROBE_ANSWERED
+        elif not probe.answered and packet == "2probe":
+            probe.answered = True
             port.write(PROBE_ANSWER.frame)
             self._wake_poll()
-        elif self._probe_step == _PROBE_ANSWERED and packet == UPGRADE:
-            self._upgrade(port)
+        elif probe.answered and packet == UPGRADE:
+            self._upgrade(probe)
         else:
-            self._fail_probe()
+            self.fail_probe()
 
     def is_transport(self, port: WebSocketPort) -> bool:
         """Whether this WebSocket is the session's transport, not just a probe."""
         return self._port is port
 
-    def _upgrade(self, port: WebSocketPort) -> None:
+    def _upgrade(self, probe: Probe) -> None:
         self._end_probe()
+        self._port = probe.port
+        if not self.open:
+            # It ended while the client changed over: here is where the client hears of it.
+            self._leave_websocket(probe.port, probe.code)
+            return
         self.transport = WEBSOCKET
-        self._port = port
-        self._take_from(port)
+        self._take_from(probe.port)
         self._hub.metrics.upgraded += 1
         self._flush()
         # A client that still has a poll pending breaks the rules; it is answered with a NOOP.
         self._wake_poll()
 
-    def _end_probe(self) -> None:
+    def _end_probe(self) -> Probe | None:
         self._hub.upgrade_due.cancel(self)
-        self._probe = None
-        self._probe_step = _NO_PROBE
+        probe, self._probe = self._probe, None
+        return probe
 
-    def _fail_probe(self) -> None:
-        port = self._probe
-        self._end_probe()
-        self._hub.metrics.upgrades_failed += 1
-        if port is not None:
-            port.close(1002)
-
-    def upgrade_timed_out(self) -> None:
+    def fail_probe(self) -> None:
         """Close a WebSocket that did not finish its upgrade; the session goes on polling."""
-        self._fail_probe()
+        probe = self._end_probe()
+        self._hub.metrics.upgrades_failed += 1
+        if probe is not None:
+            probe.port.close(1002)
 
     # The end.
 
     def lose_websocket(self, port: WebSocketPort) -> None:
         """Take the end of a WebSocket, whoever ended it."""
-        if port is self._probe:
+        if self._probe is not None and port is self._probe.port:
             self._end_probe()
             self._hub.metrics.upgrades_failed += 1
+            if not self.open:
+                # Only a client that had given up polling was still to be told here.
+                self.forget()
         elif port is self._port:
             self._port = None
-            if self._state == _OPEN:
-                self.end(TRANSPORT_CLOSE)
+            self.end(TRANSPORT_CLOSE)
 
     def end(
         self,
@@ -517,15 +331,17 @@ class Connection:
             linger: Keep what waits for the next poll, if none is pending.
             last: Engine.IO packet that ends the poll.
         """
-        if self._state != _OPEN:
+        if not self.open:
             return
-        self._state = _LEAVING
+        self.open = False
         self._write = None
-        probe, self._probe = self._probe, None
-        if probe is not None:
-            probe.close(code)
         if abort:
             self._drop()
+        if self._probe is not None:
+            self._probe.code = code
+        if self._inbound is not None and self._inbound is not self._port:
+            # A POST that is held must come to its end.
+            self._inbound.resume_reading()
         if self._port is not None:
             self._leave_websocket(self._port, code, abort=abort)
         elif self.transport == POLLING and not abort and (linger or self._polled is not None):
@@ -535,8 +351,7 @@ class Connection:
             self._wake_poll()
         self._hub.end(self, reason)
 
-    def _leave_websocket(self, port: WebSocketPort, code: int, *, abort: bool) -> None:
-        self._state = _GONE
+    def _leave_websocket(self, port: WebSocketPort, code: int, *, abort: bool = False) -> None:
         if abort:
             self._hub.remove(self)
             port.abort()
@@ -556,17 +371,19 @@ class Connection:
         farewell.packet, farewell.frame = last, b""
         outbox[object()] = farewell
         self._hub.goodbye_due.start(self, self._hub.clock())
+        # Between its last poll and the WebSocket a client may come by either of them.
+        changing_over = self._probe is not None and self._probe.answered and self._polled is None
+        if not changing_over:
+            self._close_probe()
         self._wake_poll()
-
-    def _drop(self) -> None:
-        lost = len(self._outbox) if self._outbox else 0
-        self._outbox = None
-        self._unread = 0
-        self.dropped += lost
-        self._hub.metrics.dropped += lost
 
     def forget(self) -> None:
         """Let go of a session that has ended: its client cannot be told any more."""
-        self._state = _GONE
         self._drop()
+        self._close_probe()
         self._hub.remove(self)
+
+    def _close_probe(self) -> None:
+        probe = self._end_probe()
+        if probe is not None:
+            probe.port.close(probe.code)

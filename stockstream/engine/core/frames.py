@@ -1,4 +1,6 @@
-"""Reads the WebSocket frames of clients, strictly (RFC 6455)."""
+"""Reads the WebSocket frames of clients, strictly (RFC 6455), compressed ones too (RFC 7692)."""
+
+import zlib
 
 from stockstream.engine.errors import FrameViolation, LimitViolation
 
@@ -11,6 +13,14 @@ PONG = 0xA
 
 _FIN = 0x80
 _RESERVED = 0x70
+# The reserved bit of a compressed message.
+_COMPRESSED = 0x40
+# What a sender leaves out at the end of a compressed message (RFC 7692, 7.2.2), and an empty last
+# block: a message that was cut off is not at its end behind it.
+_TAIL = b"\x00\x00\xff\xff"
+_END = _TAIL + b"\x01\x00\x00\xff\xff"
+# What is left over behind a message that ended with a last block of its own (7.2.3.4).
+_OWN_END = b"\x00" + _END
 
 
 def unmask(payload: bytes, mask: bytes) -> bytes:
@@ -21,6 +31,29 @@ def unmask(payload: bytes, mask: bytes) -> bytes:
     return (int.from_bytes(payload, "little") ^ key).to_bytes(size, "little")
 
 
+def inflate(payload: bytes, most: int) -> bytes:
+    """Return what a compressed message holds; never unpacks more than is allowed.
+
+    Args:
+        payload: Of the frames of one message.
+        most: Bytes allowed.
+
+    Raises:
+        FrameViolation: it is not compressed data, or not all of it.
+        LimitViolation: it holds more.
+    """
+    decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        data = decompressor.decompress(payload + _END, most + 1)
+    except zlib.error:
+        raise FrameViolation("malformed compression", 1007) from None
+    if len(data) > most:
+        raise LimitViolation("max_http_buffer_size")
+    if not decompressor.eof or decompressor.unused_data not in {b"", _OWN_END}:
+        raise FrameViolation("compressed data is incomplete", 1007)
+    return data
+
+
 class FrameReader:
     """A pull parser: feed it bytes, take whole messages and control frames.
 
@@ -28,16 +61,20 @@ class FrameReader:
 
     Args:
         most: Bytes allowed in one message; checked against the announced length before any of
-            it is buffered.
+            it is buffered, and while it is unpacked.
+        deflates: Whether messages may be compressed.
     """
 
-    __slots__ = ("_at", "_data", "_most", "_opcode", "_parts")
+    __slots__ = ("_allowed", "_at", "_data", "_most", "_opcode", "_parts")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, deflates: bool = False) -> None:
         self._most = most
+        # Reserved bits that may be set.
+        self._allowed = _COMPRESSED if deflates else 0
         self._data: bytes | bytearray = b""
         self._at = 0
-        # Of the message whose fragments are being collected; 0 between messages.
+        # First byte, without FIN, of the message whose fragments are being collected; 0 between
+        # messages.
         self._opcode = 0
         self._parts = bytearray()
 
@@ -72,16 +109,16 @@ class FrameReader:
             if opcode >= CLOSE:
                 return opcode, payload
             if opcode and first & _FIN:
-                return _whole(opcode, payload)
+                return self._whole(first & ~_FIN, payload)
             if opcode:
-                self._opcode = opcode
+                self._opcode = first
                 self._parts = bytearray(payload)
                 continue
             self._parts += payload
             if first & _FIN:
                 opcode, parts = self._opcode, bytes(self._parts)
                 self._opcode, self._parts = 0, bytearray()
-                return _whole(opcode, parts)
+                return self._whole(opcode, parts)
 
     def _next_frame(self) -> tuple[int, bytes] | None:
         data, at = self._data, self._at
@@ -115,7 +152,9 @@ class FrameReader:
 
     def _check_head(self, first: int, second: int, size: int) -> None:
         opcode = first & 0x0F
-        if first & _RESERVED:
+        if first & _RESERVED and (
+            first & _RESERVED != self._allowed or opcode not in {TEXT, BINARY}
+        ):
             raise FrameViolation("reserved bits are set")
         if not second & 0x80:
             raise FrameViolation("a client's frame must be masked")
@@ -127,8 +166,13 @@ class FrameReader:
         elif (opcode == CONTINUATION) != (self._opcode != 0):
             raise FrameViolation("fragments out of order")
 
+    def _whole(self, opcode: int, payload: bytes) -> tuple[int, str | bytes]:
+        if opcode & _COMPRESSED:
+            payload = inflate(payload, self._most)
+        return _typed(opcode & 0x0F, payload)
 
-def _whole(opcode: int, payload: bytes) -> tuple[int, str | bytes]:
+
+def _typed(opcode: int, payload: bytes) -> tuple[int, str | bytes]:
     if opcode == BINARY:
         return opcode, payload
     try:

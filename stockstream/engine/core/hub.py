@@ -1,6 +1,7 @@
 """All sessions of one server and their clocks."""
 
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 from stockstream.engine.core.admission import Admission
@@ -14,6 +15,7 @@ from stockstream.engine.metrics import Metrics
 
 if TYPE_CHECKING:
     from stockstream.engine.core.connection import Connection
+    from stockstream.engine.core.outlet import Outlet
 
 #: Why sessions end, in python-socketio's words where it has them.
 SERVER_DISCONNECT = "server disconnect"
@@ -70,7 +72,7 @@ class Hub:
         self.pong_due: Deadlines[Connection] = Deadlines(handshake.ping_timeout, arm)
         self.connect_due: Deadlines[Connection] = Deadlines(limits.connect_seconds, arm)
         self.upgrade_due: Deadlines[Connection] = Deadlines(limits.upgrade_seconds, arm)
-        self.unread_due: Deadlines[Connection] = Deadlines(limits.slow_consumer_seconds, arm)
+        self.unread_due: Deadlines[Outlet] = Deadlines(limits.slow_consumer_seconds, arm)
         # Polling sessions that have ended and wait for one more poll to say so.
         self.goodbye_due: Deadlines[Connection] = Deadlines(limits.close_seconds, arm)
         # WebSockets that have sent their close frame.
@@ -119,6 +121,13 @@ class Hub:
             self.metrics.bytes_out += connection.bytes_out
             self.metrics.messages_out += connection.messages_out
 
+    def cut_off(self) -> None:
+        """Let go of all that have been told to go and have not."""
+        for connection in list(self.sessions.values()):
+            connection.forget()
+        for port in self.closing_due.expired(inf):
+            port.abort()
+
     def tick(self, now: float) -> float | None:
         """Do all that is due; returns when to call again, None while nothing is going on."""
         for connection in self.ping_due.expired(now):
@@ -131,9 +140,9 @@ class Hub:
             self.metrics.connect_timeouts += 1
             connection.end(CONNECT_TIMEOUT)
         for connection in self.upgrade_due.expired(now):
-            connection.upgrade_timed_out()
-        for connection in self.unread_due.expired(now):
-            connection.overflow()
+            connection.fail_probe()
+        for outlet in self.unread_due.expired(now):
+            outlet.overflow()
         for connection in self.goodbye_due.expired(now):
             connection.forget()
         for port in self.closing_due.expired(now):

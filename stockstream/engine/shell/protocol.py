@@ -26,6 +26,7 @@ class WebSocketProtocol(asyncio.Protocol):
     Args:
         hub: Of the connection.
         transport: The socket's.
+        deflates: Whether compression was agreed on.
     """
 
     __slots__ = (
@@ -41,11 +42,11 @@ class WebSocketProtocol(asyncio.Protocol):
         "write",
     )
 
-    def __init__(self, hub: Hub, transport: asyncio.Transport) -> None:
+    def __init__(self, hub: Hub, transport: asyncio.Transport, *, deflates: bool = False) -> None:
         self._hub = hub
         self._transport = transport
         self._connection: Connection | None = None
-        self._reader = FrameReader(hub.handshake.max_payload)
+        self._reader = FrameReader(hub.handshake.max_payload, deflates=deflates)
         self._owned = False
         self._closing = False
         self._blocked = 0

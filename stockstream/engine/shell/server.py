@@ -5,9 +5,10 @@ import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from stockstream.engine.core.connection import Connection
+from stockstream.engine.core.deflate import DeflatingConnection, agree
 from stockstream.engine.core.handshake import (
     FORBIDDEN,
     POLLING,
@@ -72,10 +73,6 @@ class EngineServer:
     ) -> None:
         if async_mode not in {None, "aiohttp"}:
             raise ConfigurationError("async_mode", async_mode, "aiohttp")
-        if websocket_compression:
-            # A compressed frame could not be shared by clients with and without compression,
-            # and messages of a few hundred bytes gain nothing.
-            raise ConfigurationError("websocket_compression", websocket_compression, "False")
         interval = sum(ping_interval) if isinstance(ping_interval, tuple) else ping_interval
         names = [transports] if isinstance(transports, str) else transports
         self._handshake = Handshake(
@@ -88,6 +85,7 @@ class EngineServer:
         self.limits = limits or Limits()
         self.metrics = Metrics()
         self._compression_threshold = compression_threshold if http_compression else None
+        self._deflates = websocket_compression
         self._cookie = cookie
         self._proxies = TrustedProxies(trusted_proxies)
         self._origins = Origins(cors_allowed_origins, cors_credentials, self._proxies)
@@ -196,8 +194,7 @@ class EngineServer:
             if pause:
                 await asyncio.sleep(pause)
         await self._timer.wait_for(self._all_gone, self.limits.close_seconds)
-        for connection in list(self.hub.sessions.values()):
-            connection.forget()
+        self.hub.cut_off()
         self._timer.stop()
 
     def _all_gone(self) -> bool:
@@ -261,8 +258,14 @@ class EngineServer:
         sid: str,
         address: str,
         websocket: WebSocketProtocol | None,
+        *,
+        deflates: bool = False,
     ) -> Connection:
-        connection = Connection(self.hub, sid, address, websocket)
+        connection = (
+            DeflatingConnection(self.hub, sid, address, websocket, deflates=deflates)
+            if self._deflates
+            else Connection(self.hub, sid, address, websocket)
+        )
         if self._on_connect is not None:
             self._on_connect(connection, Environ(request, address))
         return connection
@@ -278,7 +281,8 @@ class EngineServer:
     async def _open_websocket(
         self, request: web.Request, headers: dict[str, str]
     ) -> web.StreamResponse:
-        response = TakeoverResponse(accept_key(request), headers)
+        extension = self._extension(request)
+        response = TakeoverResponse(accept_key(request), headers, extension)
         address = self._admit(request)
         sid = self.generate_id()
         response.headers.extend(session_cookie(self._cookie, sid))
@@ -287,8 +291,9 @@ class EngineServer:
         try:
             await response.begin(request, frame)
             if request.transport is not None:
-                websocket = WebSocketProtocol(self.hub, request.transport)
-                websocket.serve(self._open(request, sid, address, websocket))
+                deflates = extension is not None
+                websocket = WebSocketProtocol(self.hub, request.transport, deflates=deflates)
+                websocket.serve(self._open(request, sid, address, websocket, deflates=deflates))
                 opened = True
                 self.metrics.opened_websocket += 1
                 response.hand_over(request, websocket)
@@ -297,16 +302,23 @@ class EngineServer:
                 self.hub.leave(address)
         return response
 
+    def _extension(self, request: web.Request) -> str | None:
+        if not self._deflates:
+            return None
+        return agree(request.headers.getall(hdrs.SEC_WEBSOCKET_EXTENSIONS, ()))
+
     async def _probe(
         self, request: web.Request, headers: dict[str, str], connection: Connection
     ) -> web.StreamResponse:
-        response = TakeoverResponse(accept_key(request), headers)
+        extension = self._extension(request)
+        deflates = extension is not None
+        response = TakeoverResponse(accept_key(request), headers, extension)
         await response.begin(request, b"")
         if request.transport is None:
             return response
-        websocket = WebSocketProtocol(self.hub, request.transport)
+        websocket = WebSocketProtocol(self.hub, request.transport, deflates=deflates)
         # As Node does: a WebSocket that the session cannot use is opened, and closed.
-        if self._handshake.allow_upgrades and connection.begin_probe(websocket):
+        if self._handshake.allow_upgrades and connection.begin_probe(websocket, deflates=deflates):
             websocket.serve(connection)
         else:
             self.metrics.upgrades_failed += 1

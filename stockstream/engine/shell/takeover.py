@@ -54,11 +54,13 @@ class TakeoverResponse(web.StreamResponse):
     # client less. Where aiohttp does not know the attribute, the head leaves at once.
     _send_headers_immediately = False
 
-    def __init__(self, accept: str, headers: dict[str, str]) -> None:
+    def __init__(self, accept: str, headers: dict[str, str], extension: str | None = None) -> None:
         super().__init__(status=101, headers=headers)
         self.headers[hdrs.UPGRADE] = "websocket"
         self.headers[hdrs.CONNECTION] = "Upgrade"
         self.headers[hdrs.SEC_WEBSOCKET_ACCEPT] = accept
+        if extension is not None:
+            self.headers[hdrs.SEC_WEBSOCKET_EXTENSIONS] = extension
         self.force_close()
         self._request: web.BaseRequest | None = None
         self._websocket: WebSocketProtocol | None = None

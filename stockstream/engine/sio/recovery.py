@@ -1,8 +1,8 @@
 """Connection state recovery: what an application implements to give sessions back.
 
-See https://socket.io/docs/v4/connection-state-recovery. A JavaScript client (4.6 or newer) remembers
-the private id that it got when it connected, and of each event the last argument where that is a
-string; when its connection broke it sends both with its next CONNECT.
+See https://socket.io/docs/v4/connection-state-recovery. A JavaScript client (4.6 or newer)
+remembers the private id that it got when it connected, and of each event the last argument where
+that is a string; when its connection broke it sends both with its next CONNECT.
 """
 
 from typing import Any, Protocol
@@ -21,7 +21,9 @@ class SessionRecovery(Protocol):
         """Return the id of the session to go on with, or None where it can't be given back.
 
         Called before the client is told that it is connected, and before its connect handler;
-        what the client missed must be sent only after both.
+        what the client missed must be sent only after both. An earlier connection of the same
+        session must have left before this returns (`AsyncServer.drop`). Where it raises, or
+        gives an id that is still in use, the client gets a new session.
 
         Args:
             connection: the client's new connection.

@@ -64,7 +64,8 @@ class AsyncServer(socketio.AsyncServer):
         limits: What a client may cost.
         trusted_proxies: Addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Host`
             are believed, `"unix"` for peers on a Unix socket.
-        websocket_compression: Only False: frames are encoded once and shared by all clients.
+        websocket_compression: Whether clients may agree on permessage-deflate. A message is
+            compressed once for all that did; those below 128 bytes are left as they are.
         recovery: Gives clients that lost their connection their sessions back; none by default.
         kwargs: As `socketio.AsyncServer` has them: ping_interval, ping_timeout (seconds),
             max_http_buffer_size (bytes), allow_upgrades, http_compression,

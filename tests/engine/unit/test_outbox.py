@@ -52,7 +52,7 @@ def test_burst_leaves_in_one_write(client: tuple[Connection, FakeSocket]) -> Non
     assert socket.texts == [f"42{n}" for n in range(5)]
 
 
-def test_newer_message_takes_the_place_of_the_waiting_one(
+def test_newer_message_waits_at_the_end_instead_of_the_older_one(
     client: tuple[Connection, FakeSocket],
 ) -> None:
     connection, socket = client
@@ -64,7 +64,7 @@ def test_newer_message_takes_the_place_of_the_waiting_one(
     connection.send(Message("2control"))
     assert socket.texts == []
     connection.resume_writing()
-    assert socket.texts == ["42a2", "42control", "42b1", "42control"]
+    assert socket.texts == ["42control", "42b1", "42a2", "42control"]
     assert len(socket.written) == 1
     assert connection.conflated == 1
     assert connection.unread_bytes == 0
@@ -102,7 +102,21 @@ def test_socket_that_fills_up_during_a_burst_keeps_the_rest_waiting(
     socket.when_written = lambda: None
     connection.offer("a", Message("2a2"))
     connection.resume_writing()
-    assert socket.written[1] == Message("2a2").frame + Message("2b").frame
+    assert socket.written[1] == Message("2b").frame + Message("2a2").frame
+
+
+def test_message_in_front_leaves_first_however_often_others_are_renewed() -> None:
+    connection, socket = FakeHub().websocket()
+    connection.pause_writing()
+    connection.offer("rare", Message(b"rare" + bytes(70_000)))
+    for n in range(50):
+        connection.offer("busy", Message(f"2{n}"))
+    # There is room for no more than the first.
+    socket.when_written = connection.pause_writing
+    connection.resume_writing()
+    connection.offer("busy", Message("2last"))
+    connection.resume_writing()
+    assert socket.written == [Message(b"rare" + bytes(70_000)).frame, Message("2last").frame]
 
 
 def test_outbox_over_its_bytes_closes_the_slow_consumer(
@@ -188,7 +202,7 @@ def test_poll_gets_all_that_waits_in_order(fake: FakeHub) -> None:
     connection.send(Message("2b"))
     connection.offer("A", Message("2a2"))
     connection.send(Message(b"\x01"))
-    assert FakePoll(connection).answer() == ["42a2", "42b", "bAQ=="]
+    assert FakePoll(connection).answer() == ["42b", "42a2", "bAQ=="]
 
 
 def test_pending_poll_is_woken_and_gathers_until_it_is_answered(fake: FakeHub) -> None:

@@ -408,8 +408,6 @@ async def test_value_that_cannot_be_sent_is_refused_to_the_emitter() -> None:
 async def test_settings_that_cannot_work_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="trusted_proxies"):
         AsyncServer(trusted_proxies=["everybody"])
-    with pytest.raises(ConfigurationError, match="websocket_compression"):
-        AsyncServer(websocket_compression=True)
     with pytest.raises(ConfigurationError, match="async_mode"):
         AsyncServer(async_mode="sanic")
     with pytest.raises(UnsupportedError):

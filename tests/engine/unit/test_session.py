@@ -2,7 +2,7 @@
 
 import pytest
 
-from stockstream.engine import ConfigurationError, Limits, Message
+from stockstream.engine import ConfigurationError, Connection, Limits, Message
 from stockstream.engine.core.handshake import Handshake
 from stockstream.engine.errors import HandshakeRefused, PacketViolation
 from tests.engine.unit.fakes import FakeHub, FakePoll, FakeSocket
@@ -193,6 +193,96 @@ def test_packet_without_meaning_is_a_violation(fake: FakeHub, packet: str) -> No
     connection, _ = fake.websocket()
     with pytest.raises(PacketViolation):
         connection.receive(packet)
+
+
+def begin_upgrade(connection: Connection) -> FakeSocket:
+    """Bring a session to where the client polls no more, and has not changed over yet."""
+    socket = FakeSocket()
+    assert connection.begin_probe(socket)
+    connection.receive_probe(socket, "2probe")
+    return socket
+
+
+def test_client_that_changes_over_while_its_session_ends_hears_so_on_the_websocket(
+    fake: FakeHub,
+) -> None:
+    connection = fake.polling()
+    socket = begin_upgrade(connection)
+    connection.send(Message("2last"))
+    connection.end("restart", code=1001, linger=True)
+    assert socket.closed_with is None
+    assert fake.hub.sessions
+    connection.receive_probe(socket, "5")
+    assert socket.texts == ["3probe", "42last"]
+    assert socket.closed_with == 1001
+    assert not fake.hub.sessions
+    assert not fake.hub.goodbye_due
+    assert fake.closed == [("poll", "restart")]
+    connection.lose_websocket(socket)
+    assert len(fake.closed) == 1
+
+
+def test_client_that_polls_once_more_while_its_session_ends_hears_so_there(fake: FakeHub) -> None:
+    connection = fake.polling()
+    socket = begin_upgrade(connection)
+    connection.send(Message("2last"))
+    connection.close("kicked")
+    assert FakePoll(connection).answer() == ["42last", "1"]
+    assert socket.closed_with == 1000
+    assert not fake.hub.sessions
+
+
+@pytest.mark.parametrize("packets", [[], ["2probe"]])
+def test_client_whose_poll_is_pending_hears_there_that_its_session_ends(
+    fake: FakeHub, packets: list[str]
+) -> None:
+    connection = fake.polling()
+    poll = FakePoll(connection)
+    socket = FakeSocket()
+    connection.begin_probe(socket)
+    for packet in packets:
+        connection.receive_probe(socket, packet)
+    connection.end("restart", code=1001, linger=True)
+    assert socket.closed_with == 1001
+    assert poll.answer() == ["1"]
+    assert not fake.hub.sessions
+
+
+def test_session_that_ends_is_forgotten_with_the_websocket_that_was_to_tell_it(
+    fake: FakeHub,
+) -> None:
+    connection = fake.polling()
+    socket = begin_upgrade(connection)
+    connection.close("kicked")
+    connection.lose_websocket(socket)
+    assert not fake.hub.sessions
+
+
+def test_client_that_comes_by_neither_way_is_let_go_after_a_while(fake: FakeHub) -> None:
+    connection = fake.polling()
+    socket = begin_upgrade(connection)
+    connection.close("kicked")
+    fake.pass_time(5)
+    assert socket.closed_with == 1000
+    assert not fake.hub.sessions
+
+
+def test_who_was_told_to_go_and_has_not_is_cut_off(fake: FakeHub) -> None:
+    fake.polling().close("kicked")
+    socket = FakeSocket()
+    fake.hub.closing_due.start(socket, fake.now)
+    fake.hub.cut_off()
+    assert socket.aborted
+    assert not fake.hub.sessions
+
+
+def test_post_that_is_held_comes_to_its_end_with_the_session(fake: FakeHub) -> None:
+    connection = fake.polling()
+    connection.hold()
+    post = FakeSocket()
+    connection.begin_post(post)
+    connection.close("kicked")
+    assert post.reading
 
 
 def test_violation_closes_with_a_code_and_is_counted(fake: FakeHub) -> None:
