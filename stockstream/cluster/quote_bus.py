@@ -32,6 +32,8 @@ _CANARY: Final = Script("canary")
 _BACKOFF: Final = Backoff(initial=0.1, maximum=5.0, jitter=0.9)
 # Symbols that are caught up between two looks at how much has gathered.
 _CHUNK: Final = 50
+# Turns of the loop in which it has read what its sockets have.
+_TURNS: Final = 3
 # Bytes of updates that are held for putting them in order; with more, snapshots take their place.
 _HELD_LIMIT: Final = 64 * 2**20
 
@@ -90,7 +92,8 @@ class QuoteBus:
         self._held_bytes = 0
         # Offset up to which this connection has heard everything.
         self._heard = 0
-        self._heard_at = clock.monotonic()
+        # When the first of the canaries was sent that have not been heard; None: all were.
+        self._unheard_since: float | None = None
         self._canaries = 0
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
@@ -168,7 +171,7 @@ class QuoteBus:
         self._held = []
         self._held_bytes = 0
         self._heard = 0
-        self._heard_at = self._clock.monotonic()
+        self._unheard_since = None
         subscriber.lost.add_done_callback(self._notice)
         for channel, (listener, subscribed) in self._listeners.items():
             subscriber.subscribe(channel, listener, subscribed)
@@ -188,6 +191,9 @@ class QuoteBus:
         due = self._clock.monotonic()
         while True:
             self._wake.clear()
+            # Where something held up the loop, what came meanwhile is heard before it is judged.
+            for _ in range(_TURNS):
+                await self._clock.sleep(0)
             now = self._clock.monotonic()
             if now >= due:
                 due = now + self._canary_interval
@@ -208,7 +214,8 @@ class QuoteBus:
         lost = self._connection.lost
         if lost.done():
             raise lost.result()
-        silent = self._clock.monotonic() - self._heard_at
+        now = self._clock.monotonic()
+        silent = now - (now if self._unheard_since is None else self._unheard_since)
         if silent > self._deaf_after:
             raise StoreUnavailableError(STORE, f"no canary was heard for {silent:.1f} s")
 
@@ -307,7 +314,7 @@ class QuoteBus:
         if not message.isdigit():
             self.undecodable += 1
             return
-        self._heard_at = self._clock.monotonic()
+        self._unheard_since = None
         self._heard = max(self._heard, int(message))
         self._canaries += 1
 
@@ -321,6 +328,8 @@ class QuoteBus:
 
     async def _send_canary(self) -> None:
         channel = self._link.channels.canary(self._node)
+        if self._unheard_since is None:
+            self._unheard_since = self._clock.monotonic()
         try:
             await self._link.run(_CANARY, [keys.OFFSET, keys.ORIGIN], [self._link.publish, channel])
         except StoreUnavailableError as error:

@@ -261,7 +261,7 @@ async def test_message_of_a_stranger_is_counted_and_harms_nothing(
     single: RedisLink, redis_server: RedisServer
 ) -> None:
     node = await owner(single)
-    async with listening(single) as heard:
+    async with listening(single, deaf_after=30.0) as heard:
         await heard.live(AAPL)
         await raw(single).publish(single.channels.quotes(AAPL), "nonsense")
         await raw(single).publish(single.channels.canary("listener"), b"\xff")
