@@ -50,13 +50,21 @@ def updates_beyond(newest_first: Iterable[StockUpdate], offset: int) -> list[Sto
     Takes no more from ``newest_first`` than it returns, and one.
 
     Returns:
-        None where a gap can't be ruled out: what is held begins later, and not with a first update.
+        None where a gap can't be ruled out: what is held begins later, and not with a first update;
+        or it is told by two epochs of which nobody knows whether one order has both.
     """
     missed: list[StockUpdate] = []
     for update in newest_first:
+        if missed and not _is_next(update, missed[-1]):
+            # Offsets of another process, which had an order of its own, say nothing here; those
+            # that lie ahead can't be of this one.
+            foreign = update.offset > missed[-1].offset or update.offset <= offset
+            return missed[::-1] if missed[-1].seq == 1 and foreign else None
         if update.offset <= offset:
             return missed[::-1]
-        if missed and missed[-1].seq != 1 and update.seq != missed[-1].seq - 1:
-            return None
         missed.append(update)
     return missed[::-1] if missed and missed[-1].seq == 1 else None
+
+
+def _is_next(update: StockUpdate, newer: StockUpdate) -> bool:
+    return update.epoch == newer.epoch and update.seq == newer.seq - 1
