@@ -1,11 +1,16 @@
 """Who gets an event, and in which way each of them does."""
 
+import sys
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from stockstream.core.pace import Pace
 from stockstream.engine import Connection, Message
 from stockstream.model import StockUpdate
 from stockstream.wire.packets import WireForm
+
+#: Floor of an event of which a client was told nothing yet: it is above every offset.
+UNTOLD: Final = sys.maxsize
 
 
 class Audience:
@@ -61,10 +66,18 @@ class Audience:
 class Member:
     """A connection as a listener of one event."""
 
-    __slots__ = ("connection", "form", "rate")
+    __slots__ = ("connection", "floors", "form", "rate")
 
-    def __init__(self, connection: Connection, form: WireForm, rate: float | None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        form: WireForm,
+        rate: float | None,
+        floors: dict[str, int] | None = None,
+    ) -> None:
         self.connection = connection
+        #: Those of its client, to be kept up; see :class:`stockstream.gateway.client.Client`.
+        self.floors = {} if floors is None else floors
         #: How its packets are encoded.
         self.form = form
         #: Most updates a second that it wants; None: all of them.
@@ -74,7 +87,7 @@ class Member:
 class CatchUp:
     """A connection that is being given what it missed of one or more events."""
 
-    __slots__ = ("connection", "form", "held", "members", "overflowed")
+    __slots__ = ("connection", "form", "fresh", "held", "members", "overflowed")
 
     #: Updates held back at most.
     LIMIT = 1_000
@@ -85,6 +98,8 @@ class CatchUp:
         first = next(iter(members.values()))
         self.connection = first.connection
         self.form = first.form
+        #: Events of which it may not have seen a snapshot: the next update of each is one.
+        self.fresh: set[str] = set()
         #: What was published meanwhile, in order.
         self.held: list[StockUpdate] = []
         self.overflowed = False

@@ -1,5 +1,6 @@
 """A client of the quote service, whatever it speaks."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -17,9 +18,11 @@ class Client:
         "floors",
         "form",
         "gone",
+        "histories",
         "id",
         "rates",
         "requests",
+        "resuming",
     )
 
     def __init__(self, sid: str, connection: Connection, form: WireForm, connected_at: int) -> None:
@@ -30,15 +33,25 @@ class Client:
         self.form = form
         #: In ms since the epoch.
         self.connected_at = connected_at
-        #: By event, the offset up to which it was told everything when it subscribed; None while
-        #: it is being given what it missed: then nobody can tell what it has.
-        self.floors: dict[str, int | None] = {}
+        #: By event that it is subscribed to: once it has got a mark above this offset, it has got
+        #: what the subscription began with; and of all updates of the event, those up to here.
+        self.floors: dict[str, int] = {}
+        #: Events that began with what was missed since a position, instead of a snapshot.
+        self.histories: frozenset[str] = frozenset()
         #: Most updates a second of the events for which it asked for a pace of its own.
         self.rates: dict[str, float] = {}
         #: Requests of its that are still being answered.
         self.requests = 0
         #: Whether it has left: what is still being answered must subscribe it to nothing.
         self.gone = False
+        #: Set once it has what it missed; None for a client that has not come back.
+        self.resuming: asyncio.Event | None = None
+
+    def has_resumed(self) -> None:
+        """Let what it has asked for meanwhile be answered: it has what it missed."""
+        if self.resuming is not None:
+            self.resuming.set()
+            self.resuming = None
 
     def send(self, event: str, payload: msgspec.Struct, mark: str = "") -> Any:
         """Send an event of its own, in order with all that it gets; nothing replaces it.

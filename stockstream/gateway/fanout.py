@@ -15,7 +15,7 @@ import msgspec
 
 from stockstream.core.latency import LatencyHistogram
 from stockstream.engine import Connection, Message
-from stockstream.gateway.audience import Audience, CatchUp, Member
+from stockstream.gateway.audience import UNTOLD, Audience, CatchUp, Member
 from stockstream.gateway.gathering import Gathering
 from stockstream.gateway.pacer import Pacer
 from stockstream.model import Position, StockUpdate
@@ -74,6 +74,7 @@ class Fanout:
         """The same, but what it gets first is a snapshot."""
         audience = self._renewed(event, member.connection)
         audience.waiting[member.connection] = member
+        member.floors[event] = UNTOLD
 
     def leave(self, event: str, connection: Connection) -> None:
         """Let it have no more; what waits for it is withdrawn."""
@@ -115,19 +116,20 @@ class Fanout:
         for update in missed:
             event = stock_update(update.symbol)
             if self._is_held(event, catch_up):
-                mark = self._mark(update)
-                catch_up.connection.send(self._message(catch_up.form, event, update, mark))
+                payload = _begun(event, catch_up, update)
+                mark = self._mark(payload)
+                catch_up.connection.send(self._message(catch_up.form, event, payload, mark))
                 self._messages += 1
 
-    def resume_all(self, catch_up: CatchUp, offset: int) -> bool:
-        """Send what was held back of all events after ``offset``, and from now on live updates.
+    def resume_all(self, catch_up: CatchUp) -> bool:
+        """Send what was held back of all events, and from now on live updates.
 
         Returns:
             False where more came than could be held back: the connection has a gap.
         """
         if catch_up.overflowed:
             return False
-        self.send_recovered(catch_up, [u for u in catch_up.held if u.offset > offset])
+        self.send_recovered(catch_up, catch_up.held)
         for event, member in catch_up.members.items():
             if self._is_held(event, catch_up):
                 self.join(event, member)
@@ -161,7 +163,9 @@ class Fanout:
             self.join_waiting(event, catch_up.members[event])
             return True
         self.send_missed(event, catch_up, rest)
-        self.join(event, catch_up.members[event])
+        member = catch_up.members[event]
+        member.floors[event] = self._offset
+        self.join(event, member)
         return False
 
     def _is_held(self, event: str, catch_up: CatchUp) -> bool:
@@ -191,7 +195,7 @@ class Fanout:
         event = stock_update(update.symbol)
         audience = self._audiences.get(event)
         if audience is not None and audience.waiting:
-            self._messages += self._send_snapshots(event, audience, update)
+            self._messages += self._send_snapshots(event, audience, update, self._offset)
 
     def broadcast(self, event: str, payload: Any, *, keep: bool = False) -> None:
         """Send something other than a quote to all who listen to ``event``.
@@ -266,9 +270,14 @@ class Fanout:
     def _start_live(self, event: str, audience: Audience, update: StockUpdate) -> int:
         for catch_up in audience.catching_up.values():
             catch_up.hold(update)
-        return self._send_snapshots(event, audience, update) if audience.waiting else 0
+        if not audience.waiting:
+            return 0
+        # Below the update itself: one who does not get it has missed it.
+        return self._send_snapshots(event, audience, update, update.offset - 1)
 
-    def _send_snapshots(self, event: str, audience: Audience, update: StockUpdate) -> int:
+    def _send_snapshots(
+        self, event: str, audience: Audience, update: StockUpdate, floor: int
+    ) -> int:
         snapshot = msgspec.structs.replace(update, snapshot=True)
         messages: dict[WireForm, Message] = {}
         sent = 0
@@ -278,6 +287,7 @@ class Fanout:
                 message = messages[member.form] = self._message(member.form, event, snapshot)
             # Under no key: the next update must not take the place of the snapshot.
             member.connection.send(message)
+            member.floors[event] = floor
             sent += 1
         return sent
 
@@ -288,7 +298,7 @@ class Fanout:
     def _mark(self, payload: Any) -> str:
         # Only what all clients get in the order of publication has one: neither a snapshot nor
         # what is sent at a client's own pace.
-        if self._order and isinstance(payload, StockUpdate):
+        if self._order and isinstance(payload, StockUpdate) and not payload.snapshot:
             return f"{self._order}.{payload.offset}"
         return ""
 
@@ -325,6 +335,15 @@ def _flush(bursts: dict[Connection, list[Delivery]]) -> None:
     for connection, deliveries in bursts.items():
         connection.offer_many(deliveries)
     bursts.clear()
+
+
+def _begun(event: str, catch_up: CatchUp, update: StockUpdate) -> StockUpdate:
+    """Return an update as the connection is to get it: the first one of all is a snapshot."""
+    if event not in catch_up.fresh:
+        return update
+    catch_up.fresh.discard(event)
+    catch_up.members[event].floors[event] = update.offset - 1
+    return msgspec.structs.replace(update, snapshot=True)
 
 
 def _following(position: Position, held: Sequence[StockUpdate]) -> list[StockUpdate] | None:

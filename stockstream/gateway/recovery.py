@@ -9,7 +9,9 @@ says where the update stands in the one order of all symbols. What a client was 
 what stands before it, the client has.
 """
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from hmac import compare_digest
@@ -19,7 +21,7 @@ import structlog
 
 from stockstream.engine import Connection
 from stockstream.errors import RefusedError, StoreUnavailableError
-from stockstream.gateway.audience import CatchUp
+from stockstream.gateway.audience import UNTOLD, CatchUp
 from stockstream.gateway.client import Client
 from stockstream.gateway.fanout import Fanout
 from stockstream.gateway.requests import CHUNK, Requests
@@ -31,8 +33,10 @@ from stockstream.wire.packets import WireForm
 
 log = structlog.get_logger(__name__)
 
-#: Clients that are gone and may come back, at most; the oldest give way.
-_KEPT: Final = 20_000
+#: Clients that are gone and may come back, at most, and what they are subscribed to, all of them
+#: together; the oldest give way.
+KEPT: Final = 20_000
+KEPT_SUBSCRIPTIONS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +46,9 @@ class _Lost:
     id: str
     form: WireForm
     connected_at: int
-    floors: dict[str, int | None]
+    floors: dict[str, int]
     rates: dict[str, float]
+    histories: frozenset[str]
     #: Until when, on the monotonic clock.
     until: float
 
@@ -57,10 +62,6 @@ class Return:
     catch_up: CatchUp | None
     #: In order of ``offset``.
     missed: list[StockUpdate]
-    #: Events of which it gets a snapshot.
-    fresh: list[str]
-    #: Everything up to here is in ``missed``, or the client had it.
-    offset: int
 
 
 class Recovery:
@@ -96,7 +97,9 @@ class Recovery:
         self._streaming = streaming
         self._fanout = fanout
         self._clock = clock
+        #: The one that is gone for the longest time first.
         self._lost: OrderedDict[str, _Lost] = OrderedDict()
+        self._subscriptions = 0
         #: Sessions given back, and sessions asked for that could not be.
         self.recovered = 0
         self.refused = 0
@@ -104,6 +107,7 @@ class Recovery:
     @property
     def waiting(self) -> int:
         """Clients that may come back."""
+        self._tidy()
         return len(self._lost)
 
     def pid_of(self, sid: str) -> str:
@@ -121,20 +125,18 @@ class Recovery:
         """Keep the session of a client whose connection broke."""
         if not self._window:
             return
-        now = self._clock.monotonic()
+        self._forget(client.id)
         self._lost[client.id] = _Lost(
             id=client.id,
             form=client.form,
             connected_at=client.connected_at,
             floors=dict(client.floors),
             rates=dict(client.rates),
-            until=now + self._window,
+            histories=client.histories,
+            until=self._clock.monotonic() + self._window,
         )
-        self._lost.move_to_end(client.id)
-        while self._lost and (
-            len(self._lost) > _KEPT or next(iter(self._lost.values())).until < now
-        ):
-            self._lost.popitem(last=False)
+        self._subscriptions += len(client.floors)
+        self._tidy()
 
     async def recover(
         self, sid: str, connection: Connection, form: WireForm, mark: str
@@ -159,63 +161,98 @@ class Recovery:
             return None
         client = Client(lost.id, connection, form, lost.connected_at)
         client.floors, client.rates = lost.floors, lost.rates
+        client.histories = lost.histories
+        client.resuming = asyncio.Event()
+        back: Return | None = None
         try:
             back = await self._collect(client, offset)
         except (RefusedError, StoreUnavailableError) as error:
             log.info("session_not_recovered", client=client.id, error=str(error))
-            back = None
-        if back is None:
-            self._requests.forget(client)
-            self.refused += 1
-            return None
-        self.recovered += 1
+        finally:
+            if back is None:
+                self._requests.forget(client)
+                self.refused += 1
+            else:
+                self.recovered += 1
         return back
 
     async def resume(self, back: Return) -> None:
         """Send a client what it missed, in portions as it reads, and let it have what follows."""
-        client, offset = back.client, back.offset
-        for start in range(0, len(back.missed), CHUNK):
-            await self._requests.room(client.connection)
-            chunk = back.missed[start : start + CHUNK]
-            if back.catch_up is not None:
-                self._fanout.send_recovered(back.catch_up, chunk)
-            offset = chunk[-1].offset
-        if back.catch_up is not None and not self._fanout.resume_all(back.catch_up, offset):
-            # It comes back once more, and goes on from where it is by then.
-            client.connection.close("transport error")
-            return
-        self._requests.join_rest(client, back.fresh)
+        client, catch_up = back.client, back.catch_up
+        try:
+            if catch_up is not None:
+                await self._send_missed(catch_up, back.missed)
+            if catch_up is None or self._fanout.resume_all(catch_up):
+                self._requests.join_rest(client, catch_up.fresh if catch_up else ())
+            else:
+                # It comes back once more, and goes on from where it is by then.
+                client.connection.close("transport error")
+        finally:
+            client.has_resumed()
+
+    async def _send_missed(self, catch_up: CatchUp, missed: Sequence[StockUpdate]) -> None:
+        for start in range(0, len(missed), CHUNK):
+            # Others have their turn, however fast this one reads.
+            await asyncio.sleep(0)
+            await self._requests.room(catch_up.connection)
+            self._fanout.send_recovered(catch_up, missed[start : start + CHUNK])
+
+    def _tidy(self) -> None:
+        now = self._clock.monotonic()
+        while self._lost and (
+            len(self._lost) > KEPT
+            or self._subscriptions > KEPT_SUBSCRIPTIONS
+            or next(iter(self._lost.values())).until < now
+        ):
+            self._forget(next(iter(self._lost)))
+
+    def _forget(self, sid: str) -> _Lost | None:
+        lost = self._lost.pop(sid, None)
+        if lost is not None:
+            self._subscriptions -= len(lost.floors)
+        return lost
 
     def _take(self, sid: str, form: WireForm) -> _Lost | None:
-        lost = self._lost.pop(sid, None)
+        lost = self._forget(sid)
         if lost is None or lost.until < self._clock.monotonic() or lost.form is not form:
             return None
         return lost
 
     async def _collect(self, client: Client, offset: int) -> Return | None:
+        if not self._has_gone_on(client):
+            return None
         members = self._requests.restore(client)
         catch_up = self._fanout.hold_all(members) if members else None
+        # What is published while the rest is read is both read and held back.
         newest = self._streaming.offset
         missed: list[StockUpdate] = []
-        fresh: list[str] = []
         for event in members:
-            floor = client.floors[event]
-            symbol = parse_channel(event).symbol
-            if floor is None or symbol is None:
-                return None
-            updates = await self._streaming.beyond(symbol, max(offset, floor))
+            updates = await self._missed(client, event, offset, newest)
             if updates is None:
                 return None
+            if catch_up is not None and offset <= client.floors[event]:
+                # Nothing proves that what it was told at the beginning has reached it.
+                catch_up.fresh.add(event)
+                client.floors[event] = updates[0].offset - 1 if updates else newest
             missed += updates
-            if offset <= floor and not updates:
-                # Nothing proves that its snapshot has reached it.
-                fresh.append(event)
         missed.sort(key=lambda update: update.offset)
-        # What was published while this was read is both read and held back.
-        return Return(
-            client=client,
-            catch_up=catch_up,
-            missed=[update for update in missed if update.offset <= newest],
-            fresh=fresh,
-            offset=newest,
-        )
+        return Return(client=client, catch_up=catch_up, missed=missed)
+
+    def _has_gone_on(self, client: Client) -> bool:
+        """Return whether all that it was told of can still be followed from there."""
+        told = [event for event, floor in client.floors.items() if floor != UNTOLD]
+        symbols = [parse_channel(event).symbol for event in told]
+        return all(symbol is None or self._streaming.remembers(symbol) for symbol in symbols)
+
+    async def _missed(
+        self, client: Client, event: str, offset: int, newest: int
+    ) -> Sequence[StockUpdate] | None:
+        floor = client.floors[event]
+        if offset <= floor and event in client.histories:
+            # A snapshot can't make up for a part of them.
+            return None
+        symbol = parse_channel(event).symbol
+        if floor == UNTOLD or symbol is None:
+            return ()
+        updates = await self._streaming.beyond(symbol, max(offset, floor))
+        return None if updates is None else [u for u in updates if u.offset <= newest]

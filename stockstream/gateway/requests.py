@@ -16,7 +16,7 @@ from stockstream.errors import (
     RefusedError,
     StoreUnavailableError,
 )
-from stockstream.gateway.audience import CatchUp, Member
+from stockstream.gateway.audience import UNTOLD, CatchUp, Member
 from stockstream.gateway.client import Client
 from stockstream.gateway.fanout import Fanout
 from stockstream.model import Position, Symbol, parse_symbol, parse_timeframe
@@ -97,9 +97,9 @@ class Requests:
             Subscribed(events=[c.name for c in accepted], rejected=refused or None),
         )
         # One for all its events.
-        member = Member(client.connection, client.form, request.max_rate)
+        member = Member(client.connection, client.form, request.max_rate, client.floors)
         for channel in accepted:
-            self._note(client, channel, request.max_rate)
+            self._note(client, channel.name, request.max_rate)
             self._join(client, channel, member, since.get(channel.name))
         return reply
 
@@ -178,12 +178,13 @@ class Requests:
             SubscriptionLimitError: there is no room for it any more.
         """
         members: dict[str, Member] = {}
+        member = Member(client.connection, client.form, None, client.floors)
         for event in client.floors:
             channel = _channel(event)
             if self._subscriptions.add(client, event):
                 self._acquire(channel)
             if _is_quote(channel) and event not in client.rates:
-                members[event] = Member(client.connection, client.form, None)
+                members[event] = member
         return members
 
     def join_rest(self, client: Client, fresh: Collection[str]) -> None:
@@ -196,7 +197,7 @@ class Requests:
             channel = _channel(event)
             rate = client.rates.get(event)
             if event in fresh or rate is not None or not _is_quote(channel):
-                member = Member(client.connection, client.form, rate)
+                member = Member(client.connection, client.form, rate, client.floors)
                 self._join(client, channel, member, None)
 
     async def aclose(self) -> None:
@@ -222,13 +223,14 @@ class Requests:
                 accepted[channel.name] = channel
         return list(accepted.values()), refused
 
-    def _note(self, client: Client, channel: Channel, rate: float | None) -> None:
-        """Note what matters should the client come back: what it is about to be told, and how."""
-        client.floors[channel.name] = self._streaming.offset
+    def _note(self, client: Client, event: str, rate: float | None) -> None:
+        """Note what matters should the client come back: how it is about to be told what."""
+        client.floors[event] = UNTOLD
+        client.histories -= {event}
         if rate is None:
-            client.rates.pop(channel.name, None)
+            client.rates.pop(event, None)
         else:
-            client.rates[channel.name] = rate
+            client.rates[event] = rate
 
     def _join(
         self, client: Client, channel: Channel, member: Member, since: Position | None
@@ -246,7 +248,7 @@ class Requests:
     ) -> None:
         # From here on nothing is missed: what is published is held back until the rest is sent.
         event = names.stock_update(symbol)
-        client.floors[event] = None
+        client.histories |= {event}
         catch_up = self._fanout.hold(event, member)
         task = asyncio.create_task(self._catch_up(client, symbol, catch_up, since))
         self._catching_up.add(task)
@@ -270,9 +272,8 @@ class Requests:
             position = chunk[-1].position
         position = None if missed is None else position
         if self._fanout.resume(event, catch_up, position):
+            client.histories -= {event}
             self._settle(symbol)
-        if event in client.floors:
-            client.floors[event] = self._streaming.offset
 
     async def room(self, connection: Connection) -> None:
         """Wait until a client has read most of what it was sent.
@@ -290,6 +291,7 @@ class Requests:
     def _leave(self, client: Client, channel: Channel) -> None:
         client.floors.pop(channel.name, None)
         client.rates.pop(channel.name, None)
+        client.histories -= {channel.name}
         if self._subscriptions.remove(client, channel.name):
             self._fanout.leave(channel.name, client.connection)
             self._release(channel)

@@ -49,9 +49,10 @@ class SocketGateway:
         self._subscriptions = subscriptions
         self._streaming = streaming
         self._fanout = fanout
-        self._recovery = recovery
+        #: Remembers those who lost their connection.
+        self.recovery = recovery
         #: Clients that have been given their sessions back and are about to be told so.
-        self._returning: dict[str, Return] = {}
+        self._returning: dict[Connection, Return] = {}
         self._resuming: set[asyncio.Task[None]] = set()
         self._clock = clock
         self._clients: dict[str, Client] = {}
@@ -66,15 +67,16 @@ class SocketGateway:
         self, server: AsyncServer, form: WireForm, connection: Connection, pid: str, mark: str
     ) -> str | None:
         """Give a client its session back; see :class:`stockstream.engine.SessionRecovery`."""
-        sid = self._recovery.sid_of(pid)
+        sid = self.recovery.sid_of(pid)
         if sid is None:
+            self.recovery.refused += 1
             return None
         # It may come back before this end has noticed that the old connection is broken.
         await server.drop(sid)
-        back = await self._recovery.recover(sid, connection, form, mark)
+        back = await self.recovery.recover(sid, connection, form, mark)
         if back is None:
             return None
-        self._returning[sid] = back
+        self._returning[connection] = back
         return sid
 
     def attach(self, server: AsyncServer, form: WireForm) -> None:
@@ -147,10 +149,14 @@ class SocketGateway:
     # --- events of clients --------------------------------------------------------------------
 
     def _connected(self, server: AsyncServer, form: WireForm, sid: str) -> None:
-        back = self._returning.pop(sid, None)
         connection = server.connection(sid)
         if connection is None:
             return
+        back = self._returning.pop(connection, None)
+        if back and back.client.id != sid:
+            # Somebody has that session by now.
+            self._requests.forget(back.client)
+            back = None
         client = back.client if back else Client(sid, connection, form, self._clock.time_ms())
         self._clients[sid] = client
         log.debug("client_connected", client=sid, address=connection.remote_address)
@@ -168,7 +174,7 @@ class SocketGateway:
             return
         # Without a mark: it must go on from where it was until it has what it missed.
         client.send(names.CONNECTED, payload)
-        task = asyncio.create_task(self._recovery.resume(back))
+        task = asyncio.create_task(self.recovery.resume(back))
         self._resuming.add(task)
         task.add_done_callback(self._resuming.discard)
 
@@ -176,7 +182,7 @@ class SocketGateway:
         client = self._clients.pop(sid, None)
         if client is not None:
             if reason not in _GOODBYES:
-                self._recovery.remember(client)
+                self.recovery.remember(client)
             self._requests.forget(client)
             log.debug("client_disconnected", client=sid, reason=reason)
 
@@ -186,6 +192,11 @@ class SocketGateway:
             if client is None:
                 return None
             self.messages_in += 1
+            if client.resuming is not None:
+                # What it asks for now comes after what it missed: marks never go back.
+                await client.resuming.wait()
+                if client.gone:
+                    return None
             # For good: a task works for one client only.
             structlog.contextvars.bind_contextvars(client=sid)
             return await self._answer(client, event, answer, payload)

@@ -175,6 +175,10 @@ class StreamingService:
             return None
         return await self._store.since(symbol, position)
 
+    def remembers(self, symbol: Symbol) -> bool:
+        """Return whether a symbol streams, or goes on where it stopped when it does again."""
+        return symbol in self._streams or symbol in self._remembered
+
     async def beyond(self, symbol: Symbol, offset: int) -> Sequence[StockUpdate] | None:
         """Return every update of a symbol whose offset is greater, or None where a gap is possible.
 
