@@ -25,6 +25,17 @@ def describe_gateway(page: Exposition, gateway: SocketGateway) -> None:
         "Subscriptions of all clients.",
         lambda: sum(gateway.get_subscription_stats().values()),
     )
+    page.counter(
+        "sessions",
+        "Clients that asked for their session back: got it, or a new one.",
+        lambda: {"recovered": gateway.recovery.recovered, "refused": gateway.recovery.refused},
+        label="outcome",
+    )
+    page.gauge(
+        "sessions_waiting",
+        "Clients that lost their connection and may still come back.",
+        lambda: gateway.recovery.waiting,
+    )
     page.counter("requests", "Events received from clients.", lambda: gateway.messages_in)
     page.counter(
         "requests_refused",
