@@ -50,7 +50,8 @@ class Limits:
     slow_consumer_seconds: float = 30.0
     #: Seconds that a closing client has to take the last packets and to answer.
     close_seconds: float = 5.0
-    #: Seconds that handlers still running have when their client is gone.
+    #: Seconds that handlers still running have when their client is gone; then they are stopped,
+    #: events that wait are dropped, and its disconnect handler gets as long again.
     drain_seconds: float = 10.0
     #: Binary attachments of one Socket.IO packet.
     attachments: int = 10

@@ -48,7 +48,7 @@ class Metrics:
     handler_errors: int = 0
     unknown_acknowledgements: int = 0
     forgotten_acknowledgements: int = 0
-    #: Handlers stopped because their client was gone for too long.
+    #: Handlers stopped, or never called, because their client was gone for too long.
     handlers_stopped: int = 0
     #: Traffic of sessions that have ended; open ones count in their `Connection`.
     bytes_in: int = 0

@@ -23,26 +23,8 @@ from stockstream.engine.core.packets import (
     UPGRADE,
 )
 from stockstream.engine.core.ports import InboundPort, WebSocketPort
+from stockstream.engine.core.probe import Probe
 from stockstream.engine.errors import LimitViolation, PacketViolation, ProtocolViolation
-
-
-class Probe:
-    """A WebSocket that a polling session may move to.
-
-    Attributes:
-        port: It.
-        deflates: Whether its messages may be compressed.
-        answered: Whether the client was told that it may move.
-        code: What it is closed with, should the session end before.
-    """
-
-    __slots__ = ("answered", "code", "deflates", "port")
-
-    def __init__(self, port: WebSocketPort, *, deflates: bool) -> None:
-        self.port = port
-        self.deflates = deflates
-        self.answered = False
-        self.code = 1000
 
 
 class Connection(Outlet):

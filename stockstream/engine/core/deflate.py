@@ -8,10 +8,11 @@ import zlib
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Final
 
-from stockstream.engine.core.connection import Connection, Probe
+from stockstream.engine.core.connection import Connection
 from stockstream.engine.core.hub import Hub
 from stockstream.engine.core.message import WINDOW_BITS, Message
 from stockstream.engine.core.ports import WebSocketPort
+from stockstream.engine.core.probe import Probe
 
 _NAME: Final = "permessage-deflate"
 _AGREED: Final = f"{_NAME}; server_no_context_takeover; client_no_context_takeover"

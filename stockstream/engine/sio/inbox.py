@@ -6,8 +6,10 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from stockstream.engine.core.deadlines import Deadlines
 from stockstream.engine.limits import Limits
 from stockstream.engine.metrics import Metrics
+from stockstream.engine.shell.timer import SharedTimer
 from stockstream.engine.sio.peer import Peer
 
 logger = logging.getLogger("stockstream.engine")
@@ -23,14 +25,26 @@ class Inbox:
         at_once: Jobs of one client that may run at the same time; 1 runs them in turn.
         limits: Of queues.
         metrics: Where it is counted that handlers were stopped.
+        owed: The job that runs even if its client has been gone for too long.
     """
 
-    def __init__(self, *, at_once: int, limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        *,
+        at_once: int,
+        limits: Limits,
+        metrics: Metrics,
+        owed: Callable[..., Coroutine[Any, Any, None]],
+    ) -> None:
         self._at_once = at_once
         self._most = limits.queued_events
         self._drain_seconds = limits.drain_seconds
         self._metrics = metrics
+        self._owed = owed
         self._tasks: dict[asyncio.Task[None], Peer] = {}
+        self._timer = SharedTimer(self._tick, None)
+        # Clients that are gone and have jobs left.
+        self._gone: Deadlines[Peer] = Deadlines(limits.drain_seconds, self._timer.arm)
         self._closed = False
 
     def __len__(self) -> int:
@@ -59,17 +73,16 @@ class Inbox:
 
         For acknowledgements: a handler of the same client may be waiting for one.
         """
-        peer.workers += 1
-        task = asyncio.get_running_loop().create_task(function(*args))
-        self._tasks[task] = peer
-        task.add_done_callback(self._done)
+        self._start(peer, function(*args))
 
     def finish(self, peer: Peer) -> None:
-        """Give the jobs of a client that is gone a deadline."""
-        # A job that is alone and about to start needs none: nothing is in its way.
-        if peer.jobs and not (peer.starting and len(peer.jobs) == 1):
-            loop = asyncio.get_running_loop()
-            loop.call_later(self._drain_seconds, self._stop, peer)
+        """Give the jobs of a client that is gone a deadline.
+
+        After `Limits.drain_seconds` those that run are stopped, those that wait are dropped, and
+        what the client is owed starts at once.
+        """
+        if peer.workers:
+            self._gone.start(peer, self._timer.now())
 
     async def close(self) -> None:
         """Wait a while for all jobs, then stop them."""
@@ -77,19 +90,23 @@ class Inbox:
             await asyncio.wait(set(self._tasks), timeout=self._drain_seconds)
         # What waits behind a handler that hangs would only hang the shutdown.
         self._closed = True
+        self._timer.stop()
         left = list(self._tasks)
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
+    def _start(self, peer: Peer, job: Coroutine[Any, Any, None]) -> None:
+        peer.workers += 1
+        task = asyncio.get_running_loop().create_task(job)
+        self._tasks[task] = peer
+        task.add_done_callback(self._done)
+
     def _staff(self, peer: Peer) -> None:
         if self._closed or peer.starting or peer.workers >= self._at_once:
             return
         peer.starting = True
-        peer.workers += 1
-        task = asyncio.get_running_loop().create_task(self._work(peer))
-        self._tasks[task] = peer
-        task.add_done_callback(self._done)
+        self._start(peer, self._work(peer))
 
     async def _work(self, peer: Peer) -> None:
         peer.starting = False
@@ -115,18 +132,27 @@ class Inbox:
             self._staff(peer)
         elif not peer.workers:
             peer.jobs = None
+            self._gone.cancel(peer)
 
-    def _stop(self, peer: Peer) -> None:
-        if not peer.jobs:
-            return
-        loop = asyncio.get_running_loop()
-        if peer.starting:
-            # Cancelled before its first step it would never take a job.
-            loop.call_soon(self._stop, peer)
-            return
-        # The next one in the queue may hang as well.
-        loop.call_later(self._drain_seconds, self._stop, peer)
-        for task, owner in list(self._tasks.items()):
-            if owner is peer:
+    def _tick(self, now: float) -> float | None:
+        late = set(self._gone.expired(now))
+        # One pass for all of them: thousands may leave at once.
+        for task, peer in list(self._tasks.items()):
+            if peer in late:
                 self._metrics.handlers_stopped += 1
                 task.cancel()
+        for peer in late:
+            self._give_up(peer, now)
+        return self._gone.next()
+
+    def _give_up(self, peer: Peer, now: float) -> None:
+        jobs, peer.jobs = peer.jobs or (), None
+        # A task that was cancelled before its first step never says so itself.
+        peer.starting = False
+        for function, args in jobs:
+            if function == self._owed:
+                self.run(peer, function, *args)
+            else:
+                self._metrics.handlers_stopped += 1
+        # Handlers may resist, and what is owed may hang as well.
+        self._gone.start(peer, now)

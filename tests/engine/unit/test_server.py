@@ -98,33 +98,6 @@ async def test_handlers_run_in_turn_without_async_handlers() -> None:
         assert [await client.receive() for _ in range(20)] == [f"43{n}[{n}]" for n in range(20)]
 
 
-async def test_client_whose_handlers_hang_is_let_go_after_a_while() -> None:
-    server = AsyncServer(async_handlers=False, limits=Limits(drain_seconds=0.05))
-    left: list[str] = []
-
-    async def hang(_sid: str) -> None:
-        await asyncio.Event().wait()
-
-    server.on("hang", hang)
-
-    async def disconnect(_sid: str, reason: str) -> None:
-        left.append(reason)
-
-    server.on("disconnect", disconnect)
-
-    async with serve(server) as served:
-        async with served.connected() as client:
-            await client.send('42["hang"]', '42["hang"]')
-            await until(lambda: len(server._inbox) == 1)
-            connection = server.connection(client.sid)
-            assert connection is not None
-            await until(lambda: bool(connection.context.jobs))
-        await until(lambda: bool(left))
-        await until(served.is_empty)
-    assert left == ["transport close"]
-    assert server.metrics.handlers_stopped == 2
-
-
 async def test_client_that_outruns_its_handlers_is_read_no_further() -> None:
     server = AsyncServer(async_handlers=False, limits=Limits(queued_events=10))
     gate = asyncio.Event()

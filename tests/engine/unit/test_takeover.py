@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import uvloop
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
-from stockstream.engine import AsyncServer
+from stockstream.engine import AsyncServer, Limits
 from stockstream.engine.core.connection import Connection
 from stockstream.engine.shell.protocol import WebSocketProtocol
 from stockstream.engine.shell.takeover import TakeoverResponse
@@ -133,6 +133,45 @@ def test_bytes_behind_the_handshake_are_not_lost(run: Run) -> None:
             assert b'40{"sid"' in await reader.readuntil(b'40{"sid"')
             writer.close()
             await until(served.is_empty)
+
+    run(main())
+
+
+def test_shutdown_does_not_wait_for_a_client_that_is_changing_over(run: Run) -> None:
+    async def main() -> None:
+        # Nobody may be waited for: the test would be over before.
+        server = AsyncServer(limits=Limits(close_seconds=1_000))
+        async with serve(server) as served:
+            url = await served.polling()
+            url = url.replace("transport=polling", "transport=websocket")
+            async with served.http.ws_connect(url) as socket:
+                await socket.send_str("2probe")
+                assert await socket.receive_str() == "3probe"
+                stopping = asyncio.create_task(server.shutdown())
+                await until(lambda: not server.eio.hub.accepting)
+                await socket.send_str("5")
+                assert (await socket.receive()).type is WSMsgType.CLOSE
+                assert socket.close_code == 1001
+                await stopping
+            assert served.is_empty()
+
+    run(main())
+
+
+def test_shutdown_does_not_wait_for_a_client_that_vanished_while_changing_over(run: Run) -> None:
+    async def main() -> None:
+        server = AsyncServer(limits=Limits(close_seconds=1_000))
+        async with serve(server) as served:
+            url = await served.polling()
+            url = url.replace("transport=polling", "transport=websocket")
+            socket = await served.http.ws_connect(url)
+            await socket.send_str("2probe")
+            assert await socket.receive_str() == "3probe"
+            stopping = asyncio.create_task(server.shutdown())
+            await until(lambda: not server.eio.hub.accepting)
+            await socket.close()
+            await stopping
+            assert served.is_empty()
 
     run(main())
 
