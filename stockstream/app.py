@@ -179,7 +179,7 @@ class Node:
 
     def _exposition(self) -> Exposition:
         page = Exposition()
-        measurements.describe_gateway(page, self.gateway)
+        measurements.describe_gateway(page, self.gateway, self.fanout)
         measurements.describe_streaming(page, self.streaming)
         measurements.describe_bus(page, self.bus)
         measurements.describe_bars(page, self.bars.history)
@@ -285,7 +285,7 @@ async def serve(settings: Settings) -> None:
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> tuple[web.TCPSite, str]:
-    site = web.TCPSite(runner, settings.host, settings.port, backlog=1_024)
+    site = web.TCPSite(runner, settings.host, settings.port, backlog=4_096)
     try:
         await site.start()
     except OSError as error:

@@ -62,6 +62,16 @@ class Fanout:
         """Messages handed to connections."""
         return self._messages + self._pacer.sent
 
+    @property
+    def paced_away(self) -> int:
+        """Updates that a client's own pace left out, in favour of a later one."""
+        return self._pacer.conflated
+
+    @property
+    def gathered(self) -> int:
+        """Times that updates were gathered because sending took most of the time."""
+        return self._gathering.gathered
+
     # --- who listens --------------------------------------------------------------------------
 
     def join(self, event: str, member: Member) -> None:

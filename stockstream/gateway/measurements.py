@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from stockstream.core.circuit_breaker import CircuitState
 from stockstream.engine import AsyncServer
 from stockstream.gateway.exposition import Exposition
+from stockstream.gateway.fanout import Fanout
 from stockstream.gateway.sockets import SocketGateway
 from stockstream.services.bar_history import BarHistory
 from stockstream.services.event_bus import EventBus
@@ -17,7 +18,7 @@ from stockstream.storage.writer import WriteBehind
 _TRAFFIC = ("bytes_in", "bytes_out", "messages_in", "messages_out")
 
 
-def describe_gateway(page: Exposition, gateway: SocketGateway) -> None:
+def describe_gateway(page: Exposition, gateway: SocketGateway, fanout: Fanout) -> None:
     """Show clients, their requests, and how fast they get their prices."""
     page.gauge("connected_clients", "Clients connected now.", lambda: gateway.connection_count)
     page.gauge(
@@ -50,6 +51,14 @@ def describe_gateway(page: Exposition, gateway: SocketGateway) -> None:
         "errors",
         "Requests and quotes that failed through no client's fault.",
         lambda: gateway.errors,
+    )
+    page.counter(
+        "paced_away", "Updates left out at a client's own pace.", lambda: fanout.paced_away
+    )
+    page.counter(
+        "gatherings",
+        "Times that updates left together because there was no time to send each.",
+        lambda: fanout.gathered,
     )
     page.latency(
         "delivery_latency_seconds",

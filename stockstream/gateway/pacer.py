@@ -25,8 +25,9 @@ class Pacer:
         self._numbers = count()
         self._tidy_above = _TIDY_ABOVE
         self._wake = asyncio.Event()
-        #: Messages delivered by the timer.
+        #: Messages delivered by the timer, and those that a later one replaced before.
         self.sent = 0
+        self.conflated = 0
 
     def offer(self, event: str, paces: Mapping[Connection, Pace[Message]], message: Message) -> int:
         """Send a message to those whose pace allows it now; returns to how many."""
@@ -38,7 +39,9 @@ class Pacer:
             if allowed is not None:
                 connection.offer(event, allowed)
                 sent += 1
-            elif not waited and pace.due is not None:
+            elif waited:
+                self.conflated += 1
+            elif pace.due is not None:
                 heappush(self._due, (pace.due, next(self._numbers), connection, event, pace))
                 self._wake.set()
         if len(self._due) > self._tidy_above:
