@@ -213,6 +213,9 @@ class Dispatcher(HandlerServer):
         member.peer.connection.accepted()
         session = {"sid": member.sid, "pid": pid} if pid else {"sid": member.sid}
         self._reply(member.peer, packets.CONNECT, member.namespace, session)
+        early, member.early = member.early, None
+        if early is not None:
+            send_all(member.peer.connection, early)
 
     async def _turn_away(self, member: Member, error: dict[str, Any]) -> None:
         if member.state == CONNECTING:

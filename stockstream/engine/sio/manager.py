@@ -216,12 +216,24 @@ class Manager(socketio.AsyncManager):
         if callback is None:
             messages = self.server.encode(EVENT, namespace, content)
             for member in recipients:
-                send_all(member.peer.connection, messages)
+                self._deliver(member, messages)
             return
         for member in recipients:
             number = self._generate_ack_id(member.sid, callback)
             messages = self.server.encode(EVENT, namespace, content, number)
+            self._deliver(member, messages)
+
+    def _deliver(self, member: Member, messages: list[Message]) -> None:
+        if member.state != CONNECTING:
             send_all(member.peer.connection, messages)
+            return
+        # The protocol wants the answer to CONNECT before anything else.
+        if member.early is None:
+            member.early = []
+        member.early += messages
+        server = self.server
+        if server is not None and len(member.early) > server.limits.queued_events:
+            member.peer.connection.overflow()
 
     def _generate_ack_id(self, sid: str, callback: Callable[..., Any]) -> int:
         number: int = super()._generate_ack_id(sid, callback)

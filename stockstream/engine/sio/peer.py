@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from stockstream.engine.core.connection import Connection
+from stockstream.engine.core.message import Message
 from stockstream.engine.shell.environ import Environ
 
 #: What a client asked for and what waits for its turn: a coroutine function and its arguments.
@@ -25,17 +26,20 @@ class Member:
         namespace: Its namespace.
         peer: Its connection.
         rooms: Rooms that it is in besides its own, None for none.
+        early: What its connect handler sent to it, which has to wait for the answer to its CONNECT;
+            None while there is nothing.
         state: CONNECTING until its connect handler has let it in, LEAVING while its disconnect
             handler runs.
     """
 
-    __slots__ = ("_gone", "namespace", "peer", "rooms", "sid", "state")
+    __slots__ = ("_gone", "early", "namespace", "peer", "rooms", "sid", "state")
 
     def __init__(self, sid: str, namespace: str, peer: "Peer") -> None:
         self.sid = sid
         self.namespace = namespace
         self.peer = peer
         self.rooms: set[Any] | None = None
+        self.early: list[Message] | None = None
         self.state = CONNECTING
         # Made for the first who waits.
         self._gone: asyncio.Event | None = None

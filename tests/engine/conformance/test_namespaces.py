@@ -27,20 +27,6 @@ async def test_connect_payload_reaches_the_application(
     assert (sid, auth, transport) == (socket.sid, received, "websocket")
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "node",
-        pytest.param(
-            "engine",
-            marks=pytest.mark.xfail(
-                reason="what a connect handler emits goes out before its CONNECT, "
-                "unless always_connect is set"
-            ),
-        ),
-    ],
-    indirect=True,
-)
 async def test_connect_is_answered_before_any_event(ordinary: Endpoint) -> None:
     async with ordinary.opened() as socket:
         await socket.send('40{"greet":"hello"}')

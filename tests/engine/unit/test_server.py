@@ -285,18 +285,39 @@ async def test_broadcast_does_not_reach_who_was_not_let_in_yet() -> None:
     server = AsyncServer()
     gate = asyncio.Event()
 
+    emitted = asyncio.Event()
+
     async def connect(sid: str, _environ: Any, _auth: Any) -> None:
         await server.emit("own", to=sid)
+        emitted.set()
         await gate.wait()
 
     server.on("connect", connect)
 
     async with serve(server) as served, served.opened() as client:
         await client.send("40")
-        assert await client.receive() == '42["own"]'
+        await emitted.wait()
         await server.emit("secret")
         gate.set()
         assert (await client.receive()).startswith("40{")
+        # What its own handler sent to it waited for the answer to its CONNECT.
+        assert await client.receive() == '42["own"]'
+
+
+async def test_what_was_sent_to_a_client_that_is_refused_never_leaves() -> None:
+    server = AsyncServer()
+
+    async def connect(sid: str, _environ: Any, _auth: Any) -> bool:
+        await server.emit("own", to=sid)
+        return False
+
+    server.on("connect", connect)
+
+    async with serve(server) as served, served.opened() as client:
+        await client.send("40")
+        assert (await client.receive()).startswith("44{")
+        await client.send("40")
+        assert (await client.receive()).startswith("44{")
 
 
 async def test_client_that_leaves_during_its_connect_handler_is_cleaned_up() -> None:
