@@ -141,13 +141,13 @@ class Connection(Outlet):
         if hub.pong_due.cancel(self):
             hub.ping_due.start(self, hub.clock())
 
-    def pace(self) -> float:
-        """Count one frame that came in; returns for how many seconds to read no more."""
+    def pace(self, frames: int = 1) -> float:
+        """Count what came in; returns for how many seconds to read no more."""
         # Generic cell rate algorithm: one number for each client instead of a bucket.
         limits = self._hub.limits
         now = self._hub.clock()
         step = 1.0 / limits.inbound_messages_per_second
-        self._pace = max(self._pace, now) + step
+        self._pace = max(self._pace, now) + step * frames
         ahead = self._pace - now - step * limits.inbound_burst
         if ahead <= 0.0:
             return 0.0

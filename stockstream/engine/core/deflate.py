@@ -15,6 +15,9 @@ from stockstream.engine.core.ports import WebSocketPort
 from stockstream.engine.core.probe import Probe
 
 _NAME: Final = "permessage-deflate"
+#: Bytes that count as one more message when they come out of a compressed one: a few bytes on the
+#: wire must not buy a lot of work.
+_UNPACKED_BYTES: Final = 16_384
 _AGREED: Final = f"{_NAME}; server_no_context_takeover; client_no_context_takeover"
 
 
@@ -96,6 +99,12 @@ class DeflatingConnection(Connection):
         if self._deflates:
             items = [(key, message.deflated) for key, message in items]
         super().offer_many(items)
+
+    def receive(self, packet: str | bytes) -> float:
+        """See `Connection.receive`."""
+        seconds = super().receive(packet)
+        unpacked = len(packet) // _UNPACKED_BYTES if self._deflates else 0
+        return self.pace(unpacked) if unpacked and self.open else seconds
 
     def _upgrade(self, probe: Probe) -> None:
         self._deflates = probe.deflates

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from stockstream.engine import AsyncServer, Message
+from stockstream.engine import AsyncServer, Limits, Message
 from stockstream.engine.core.deflate import DeflatingConnection, agree
 from stockstream.engine.core.frames import FrameReader, inflate
 from stockstream.engine.errors import FrameViolation, LimitViolation, ProtocolViolation
@@ -185,6 +185,17 @@ def test_client_that_did_not_agree_gets_plain_frames() -> None:
     connection.send(message)
     connection.offer_many([("A", message)])
     assert socket.written == [message.frame, message.frame]
+
+
+@pytest.mark.parametrize("deflates", [False, True])
+def test_what_comes_out_of_a_compressed_message_counts_by_its_size(*, deflates: bool) -> None:
+    fake = FakeHub(Limits(inbound_messages_per_second=10, inbound_burst=5))
+    connection = open_deflating(fake, FakeSocket(), deflates=deflates)
+    seconds = connection.receive("4" + "x" * 16_384 * 10)
+    assert seconds == pytest.approx(0.6 if deflates else 0.0)
+    # Nothing is read from a client whose session has ended.
+    connection.close("kicked")
+    assert connection.receive("4" + "x" * 16_384 * 10) == 0.0
 
 
 @pytest.mark.parametrize("deflates", [False, True])
