@@ -84,6 +84,10 @@ class Dispatcher(HandlerServer):
             return
         peer.partial = None
         peer.environ = None
+        if self._recovery is not None and reason == self.reason.CLIENT_DISCONNECT:
+            # A client that leaves for good says so to the namespace. This one has given up a
+            # transport: a JavaScript client that polls says goodbye to it whenever it fails.
+            reason = self.reason.TRANSPORT_CLOSE
         for member in list(peer.members.values()):
             if member.state == CONNECTED:
                 leave(member)
