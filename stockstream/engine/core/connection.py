@@ -53,6 +53,7 @@ class Connection(Outlet):
         "_inbound",
         "_pace",
         "_probe",
+        "_stranded",
         "bytes_in",
         "connected_at",
         "context",
@@ -74,6 +75,8 @@ class Connection(Outlet):
         self.held = False
         self._inbound: InboundPort | None = port
         self._probe: Probe | None = None
+        # Whether its WebSocket broke when it had given up polling for it: it may never poll again.
+        self._stranded = False
         # When the inbound allowance is used up, in seconds of the clock (see `pace`).
         self._pace = 0.0
         self.transport = POLLING if port is None else WEBSOCKET
@@ -178,6 +181,7 @@ class Connection(Outlet):
         """
         if self._polled is not None:
             raise PacketViolation("overlapping polls")
+        self._stranded = False
         # An upgrade begins: the client waits for its poll to end before it goes on.
         upgrading = self._probe is not None and self._probe.answered
         if self._outbox or not self.open or upgrading:
@@ -285,9 +289,11 @@ class Connection(Outlet):
 
     def lose_websocket(self, port: WebSocketPort) -> None:
         """Take the end of a WebSocket, whoever ended it."""
-        if self._probe is not None and port is self._probe.port:
+        probe = self._probe
+        if probe is not None and port is probe.port:
             self._end_probe()
             self._hub.metrics.upgrades_failed += 1
+            self._stranded = probe.answered and self._polled is None
             if not self.open:
                 # Only a client that had given up polling was still to be told here.
                 self.forget()
@@ -310,7 +316,7 @@ class Connection(Outlet):
             reason: For the listener.
             code: WebSocket close code.
             abort: Drop what waits instead of sending it.
-            linger: Keep what waits for the next poll, if none is pending.
+            linger: Keep what waits for the next poll, if none is pending and one will come.
             last: Engine.IO packet that ends the poll.
         """
         if not self.open:
@@ -326,12 +332,15 @@ class Connection(Outlet):
             self._inbound.resume_reading()
         if self._port is not None:
             self._leave_websocket(self._port, code, abort=abort)
-        elif self.transport == POLLING and not abort and (linger or self._polled is not None):
+        elif self.transport == POLLING and not abort and self._will_poll(linger=linger):
             self._leave_polling(last)
         else:
             self.forget()
             self._wake_poll()
         self._hub.end(self, reason)
+
+    def _will_poll(self, *, linger: bool) -> bool:
+        return self._polled is not None or (linger and not self._stranded)
 
     def _leave_websocket(self, port: WebSocketPort, code: int, *, abort: bool = False) -> None:
         if abort:

@@ -258,6 +258,26 @@ def test_session_that_ends_is_forgotten_with_the_websocket_that_was_to_tell_it(
     assert not fake.hub.sessions
 
 
+def test_nobody_waits_for_a_client_whose_websocket_broke_when_it_had_given_up_polling(
+    fake: FakeHub,
+) -> None:
+    connection = fake.polling()
+    connection.lose_websocket(begin_upgrade(connection))
+    assert connection.open
+    connection.close("kicked")
+    assert not fake.hub.sessions
+
+
+def test_client_that_polls_again_after_its_websocket_broke_is_told_all(fake: FakeHub) -> None:
+    connection = fake.polling()
+    connection.lose_websocket(begin_upgrade(connection))
+    connection.send(Message("2a"))
+    assert FakePoll(connection).answer() == ["42a"]
+    connection.send(Message("2b"))
+    connection.close("kicked")
+    assert FakePoll(connection).answer() == ["42b", "1"]
+
+
 def test_client_that_comes_by_neither_way_is_let_go_after_a_while(fake: FakeHub) -> None:
     connection = fake.polling()
     socket = begin_upgrade(connection)

@@ -158,7 +158,10 @@ def test_shutdown_does_not_wait_for_a_client_that_is_changing_over(run: Run) -> 
     run(main())
 
 
-def test_shutdown_does_not_wait_for_a_client_that_vanished_while_changing_over(run: Run) -> None:
+@pytest.mark.parametrize("first", [False, True], ids=["while shutting down", "before"])
+def test_shutdown_does_not_wait_for_a_client_that_vanished_while_changing_over(
+    run: Run, *, first: bool
+) -> None:
     async def main() -> None:
         server = AsyncServer(limits=Limits(close_seconds=1_000))
         async with serve(server) as served:
@@ -167,6 +170,9 @@ def test_shutdown_does_not_wait_for_a_client_that_vanished_while_changing_over(r
             socket = await served.http.ws_connect(url)
             await socket.send_str("2probe")
             assert await socket.receive_str() == "3probe"
+            if first:
+                await socket.close()
+                await until(lambda: server.metrics.upgrades_failed == 1)
             stopping = asyncio.create_task(server.shutdown())
             await until(lambda: not server.eio.hub.accepting)
             await socket.close()
