@@ -84,6 +84,7 @@ class Node:
                 update_interval=settings.update_interval,
                 batch_size=settings.batch_size,
                 subscription_timeout=settings.subscription_timeout,
+                max_symbols=settings.max_symbols,
             ),
         )
         subscriptions: Subscriptions[Client] = Subscriptions(

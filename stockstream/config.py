@@ -144,6 +144,7 @@ class Settings(BaseSettings):
         100, description="symbols in one request to the provider"
     )
 
+    max_symbols: _Count = Field(10_000, description="symbols that stream at once, for all clients")
     max_subscriptions: _Count = Field(10_000, description="clients of one event")
     max_subscriptions_per_client: _Count = Field(500, description="events of one client")
     subscription_timeout: Annotated[float, Field(ge=0, le=86_400)] = Field(
@@ -246,6 +247,8 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Setting
         settings = WithFile(**given)
     except ValidationError as error:
         raise _config_error(error) from None
+    if len(settings.symbols) > settings.max_symbols:
+        raise ConfigError("SYMBOLS", len(settings.symbols), "more than MAX_SYMBOLS")
     if settings.provider is ProviderName.REPLAY and settings.replay_file is None:
         raise ConfigError("REPLAY_FILE", None, "provider replay needs the path of a recording")
     return settings

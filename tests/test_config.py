@@ -230,6 +230,12 @@ def test_config_shows_the_settings_in_force() -> None:
     assert SECRET not in done.stdout
 
 
+def test_more_symbols_than_may_stream_are_refused_at_the_start() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings({"symbols": "AAPL,MSFT", "max_symbols": 1})
+    assert str(caught.value) == "setting SYMBOLS has the value 2: more than MAX_SYMBOLS"
+
+
 def test_config_refuses_a_bad_setting_in_one_line(file: Path) -> None:
     file.write_text("batch_sise = 5")
     done = run("config", "--config", str(file))

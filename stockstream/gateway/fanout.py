@@ -113,7 +113,7 @@ class Fanout:
 
         They carry no mark: they are older than what the client has of other symbols.
         """
-        if not self._is_held(event, catch_up):
+        if not self.is_held(event, catch_up):
             return False
         for update in missed:
             # Under no key: this is the history that was asked for, and none of it is skipped.
@@ -125,7 +125,7 @@ class Fanout:
         """Send to a connection what it missed while it was away, in order of ``offset``."""
         for update in missed:
             event = stock_update(update.symbol)
-            if self._is_held(event, catch_up):
+            if self.is_held(event, catch_up):
                 payload = _begun(event, catch_up, update)
                 mark = self._mark(payload)
                 catch_up.connection.send(self._message(catch_up.form, event, payload, mark))
@@ -141,7 +141,7 @@ class Fanout:
             return False
         self.send_recovered(catch_up, catch_up.held)
         for event, member in catch_up.members.items():
-            if self._is_held(event, catch_up):
+            if self.is_held(event, catch_up):
                 self.join(event, member)
         return True
 
@@ -166,7 +166,7 @@ class Fanout:
         Returns:
             True where there would be a gap: the connection waits for a snapshot instead.
         """
-        if not self._is_held(event, catch_up):
+        if not self.is_held(event, catch_up):
             return False
         rest = _following(position, catch_up.held) if position else None
         if rest is None or catch_up.overflowed:
@@ -178,7 +178,8 @@ class Fanout:
         self.join(event, member)
         return False
 
-    def _is_held(self, event: str, catch_up: CatchUp) -> bool:
+    def is_held(self, event: str, catch_up: CatchUp) -> bool:
+        """Return whether a connection still waits for what it missed, and has not left."""
         audience = self._audiences.get(event)
         return audience is not None and audience.catching_up.get(catch_up.connection) is catch_up
 

@@ -15,11 +15,12 @@ from stockstream.errors import (
     RateLimitedError,
     RefusedError,
     StoreUnavailableError,
+    SubscriptionLimitError,
 )
 from stockstream.gateway.audience import UNTOLD, CatchUp, Member
 from stockstream.gateway.client import Client
 from stockstream.gateway.fanout import Fanout
-from stockstream.model import Position, Symbol, parse_symbol, parse_timeframe
+from stockstream.model import Position, StockUpdate, Symbol, parse_symbol, parse_timeframe
 from stockstream.ports import Clock
 from stockstream.services.bar_updates import BarUpdates
 from stockstream.services.bars import BarService
@@ -57,6 +58,9 @@ _NAMES_REMEMBERED: Final = 10_000
 
 log = structlog.get_logger(__name__)
 
+#: A symbol whose updates are held back for a client, and what it has seen of it.
+_Returning = tuple[Symbol, CatchUp, Position]
+
 _channel = lru_cache(_NAMES_REMEMBERED)(parse_channel)
 
 
@@ -90,7 +94,9 @@ class Requests:
             RefusedError: the payload as a whole is wrong. Single events are refused in the reply.
         """
         request = decode_request(SubscribeRequest, payload)
-        since = {_channel(event).name: seen for event, seen in request.since.items()}
+        since = _positions(request)
+        if since and client.requests >= MAX_REQUESTS:
+            raise RateLimitedError(f"at most {MAX_REQUESTS} requests at once")
         accepted, refused = self._accept(client, request.events)
         reply = client.send(
             names.SUBSCRIBED,
@@ -98,9 +104,17 @@ class Requests:
         )
         # One for all its events.
         member = Member(client.connection, client.form, request.max_rate, client.floors)
+        returning: list[_Returning] = []
         for channel in accepted:
             self._note(client, channel.name, request.max_rate)
-            self._join(client, channel, member, since.get(channel.name))
+            seen = since.get(channel.name)
+            if seen is None or channel.symbol is None or not _is_quote(channel):
+                self._join(channel, member)
+            else:
+                catch_up = self._hold(client, channel.name, member)
+                returning.append((channel.symbol, catch_up, seen))
+        if returning:
+            self._start_catching_up(client, returning)
         return reply
 
     def unsubscribe(self, client: Client, payload: object) -> Any:
@@ -135,9 +149,9 @@ class Requests:
         timeframe = parse_timeframe(request.timeframe)
         if client.requests >= MAX_REQUESTS:
             raise RateLimitedError(f"at most {MAX_REQUESTS} requests at once")
-        client.requests += 1
         # From now on the symbol is wanted: its first price is on the way while bars are read.
         self._streaming.acquire(symbol)
+        client.requests += 1
         try:
             waiting = asyncio.create_task(self._streaming.current(symbol, _QUOTE_TIMEOUT))
             try:
@@ -181,8 +195,7 @@ class Requests:
         member = Member(client.connection, client.form, None, client.floors)
         for event in client.floors:
             channel = _channel(event)
-            if self._subscriptions.add(client, event):
-                self._acquire(channel)
+            self._want(client, channel)
             if _is_quote(channel) and event not in client.rates:
                 members[event] = member
         return members
@@ -198,7 +211,7 @@ class Requests:
             rate = client.rates.get(event)
             if event in fresh or rate is not None or not _is_quote(channel):
                 member = Member(client.connection, client.form, rate, client.floors)
-                self._join(client, channel, member, None)
+                self._join(channel, member)
 
     async def aclose(self) -> None:
         """Give up what is still being read for returning clients."""
@@ -215,8 +228,7 @@ class Requests:
         for event in events:
             try:
                 channel = _channel(event)
-                if self._subscriptions.add(client, channel.name):
-                    self._acquire(channel)
+                self._want(client, channel)
             except RefusedError as error:
                 refused.append(rejected(event, error))
             else:
@@ -232,37 +244,52 @@ class Requests:
         else:
             client.rates[event] = rate
 
-    def _join(
-        self, client: Client, channel: Channel, member: Member, since: Position | None
-    ) -> None:
+    def _join(self, channel: Channel, member: Member) -> None:
         if channel.symbol is None or not _is_quote(channel):
             self._fanout.join(channel.name, member)
-        elif since is not None:
-            self._start_catching_up(client, channel.symbol, member, since)
         else:
             self._fanout.join_waiting(channel.name, member)
             self._settle(channel.symbol)
 
-    def _start_catching_up(
-        self, client: Client, symbol: Symbol, member: Member, since: Position
-    ) -> None:
+    def _hold(self, client: Client, event: str, member: Member) -> CatchUp:
         # From here on nothing is missed: what is published is held back until the rest is sent.
-        event = names.stock_update(symbol)
         client.histories |= {event}
-        catch_up = self._fanout.hold(event, member)
-        task = asyncio.create_task(self._catch_up(client, symbol, catch_up, since))
+        return self._fanout.hold(event, member)
+
+    def _start_catching_up(self, client: Client, returning: Sequence[_Returning]) -> None:
+        # One task for all of them: a crowd that comes back must not ask the store for everything
+        # at once.
+        client.requests += 1
+        task = asyncio.create_task(self._catch_up_all(client, returning))
         self._catching_up.add(task)
         task.add_done_callback(self._catching_up.discard)
 
+    async def _catch_up_all(self, client: Client, returning: Sequence[_Returning]) -> None:
+        try:
+            store_answers = True
+            for symbol, catch_up, since in returning:
+                missed: Sequence[StockUpdate] | None = None
+                # It may have left, or begun anew, while the others were read.
+                if store_answers and self._fanout.is_held(names.stock_update(symbol), catch_up):
+                    try:
+                        missed = await self._streaming.missed(symbol, since)
+                    except StoreUnavailableError as error:
+                        # Who waits for it once for each symbol would wait for minutes.
+                        store_answers = False
+                        log.warning("missed_updates_not_read", symbol=symbol, error=str(error))
+                await self._catch_up(client, symbol, catch_up, missed, since)
+        finally:
+            client.requests -= 1
+
     async def _catch_up(
-        self, client: Client, symbol: Symbol, catch_up: CatchUp, since: Position
+        self,
+        client: Client,
+        symbol: Symbol,
+        catch_up: CatchUp,
+        missed: Sequence[StockUpdate] | None,
+        since: Position,
     ) -> None:
         event = names.stock_update(symbol)
-        try:
-            missed = await self._streaming.missed(symbol, since)
-        except StoreUnavailableError as error:
-            log.warning("missed_updates_not_read", symbol=symbol, error=str(error))
-            missed = None
         position: Position | None = since
         for start in range(0, len(missed or ()), CHUNK):
             chunk = (missed or ())[start : start + CHUNK]
@@ -296,6 +323,15 @@ class Requests:
             self._fanout.leave(channel.name, client.connection)
             self._release(channel)
 
+    def _want(self, client: Client, channel: Channel) -> None:
+        if not self._subscriptions.add(client, channel.name):
+            return
+        try:
+            self._acquire(channel)
+        except SubscriptionLimitError:
+            self._subscriptions.remove(client, channel.name)
+            raise
+
     def _acquire(self, channel: Channel) -> None:
         if channel.symbol is not None:
             self._streaming.acquire(channel.symbol)
@@ -307,6 +343,20 @@ class Requests:
             self._streaming.release(channel.symbol)
             if channel.timeframe is not None:
                 self._bar_updates.release(channel.symbol, channel.timeframe)
+
+
+def _positions(request: SubscribeRequest) -> dict[str, Position]:
+    """Return what the client has seen, by canonical names."""
+    positions: dict[str, Position] = {}
+    events = set(request.events)
+    for event, seen in request.since.items():
+        try:
+            positions[_channel(event).name] = seen
+        except RefusedError:
+            # Where it is to be subscribed to as well, that is refused in the reply.
+            if event not in events:
+                raise
+    return positions
 
 
 def _is_quote(channel: Channel) -> bool:

@@ -61,6 +61,8 @@ class StreamingSettings:
     batch_size: int = 100
     #: Seconds that a symbol keeps streaming after its last client left.
     subscription_timeout: float = 5.0
+    #: Symbols that stream at once, at most.
+    max_symbols: int = 10_000
     #: Seconds that the store may take to say what was emitted last, before a stream begins
     #: without that.
     seed_timeout: float = 1.5
@@ -91,7 +93,7 @@ class StreamingService:
         self._bus = bus
         self._bars = bars
         self._clock = clock
-        self._demand = Demand(settings.subscription_timeout)
+        self._demand = Demand(settings.subscription_timeout, settings.max_symbols)
         self._seed_timeout = settings.seed_timeout
         self._streams: dict[Symbol, LiveSymbol] = {}
         self._remembered: OrderedDict[Symbol, SymbolStream] = OrderedDict()
@@ -131,8 +133,14 @@ class StreamingService:
     # --- demand -------------------------------------------------------------------------------
 
     def acquire(self, symbol: Symbol) -> None:
-        """Want a symbol (documented ``subscribeToStock``); pairs with one :meth:`release`."""
+        """Want a symbol (documented ``subscribeToStock``); pairs with one :meth:`release`.
+
+        Raises:
+            SubscriptionLimitError: as many symbols stream as may; there is nothing to release.
+        """
         if self._demand.acquire(symbol):
+            for unwanted in self._demand.make_room():
+                self._stop(unwanted)
             self._start(symbol)
 
     def release(self, symbol: Symbol) -> None:

@@ -1,5 +1,7 @@
+import asyncio
 from collections.abc import Sequence
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -26,6 +28,21 @@ class History(BarSource):
         if self.error is not None:
             raise self.error
         return [BAR]
+
+
+class Held:
+    """Stands for a store that takes its time."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.calls = self.waiting = 0
+
+    async def __call__(self, within: float) -> bool:
+        self.calls += 1
+        self.waiting += 1
+        await self.go_on.wait()
+        self.waiting -= 1
+        return False
 
 
 async def test_reply_snapshot_and_updates_come_in_this_order() -> None:
@@ -66,6 +83,53 @@ async def test_the_rest_of_a_request_with_bad_names_is_accepted() -> None:
             ("bar_update__1m", "invalid_symbol"),
         ]
         assert all(each["message"] for each in answer["rejected"])
+
+
+async def test_a_position_in_an_event_that_is_refused_spoils_nothing() -> None:
+    async with running() as node, node.client() as client:
+        seen = {"room": {"epoch": "e", "seq": 1}}
+        answer = await client.ask("subscribe", {"events": [UPDATE, "room"], "since": seen})
+        assert answer["events"] == [UPDATE]
+        assert [each["code"] for each in answer["rejected"]] == ["unknown_event"]
+
+
+async def test_symbols_beyond_the_limit_of_the_node_are_refused_and_leave_nothing_behind() -> None:
+    async with running(max_symbols=1, subscription_timeout=60) as node, node.client() as client:
+        names = [UPDATE, "stock_update_MSFT", "bar_update_MSFT_1m", "bar_update_AAPL_1m"]
+        answer = await client.ask("subscribe", {"events": names})
+        assert answer["events"] == [UPDATE, "bar_update_AAPL_1m"]
+        assert [(each["event"], each["code"]) for each in answer["rejected"]] == [
+            ("stock_update_MSFT", "subscription_limit"),
+            ("bar_update_MSFT_1m", "subscription_limit"),
+        ]
+        refused = await client.ask("get_stock_data", {"symbol": "MSFT"})
+        assert (refused["code"], refused["symbol"]) == ("subscription_limit", "MSFT")
+        # What nobody watches makes room at once.
+        await client.ask("unsubscribe", {"events": answer["events"]})
+        assert (await client.ask("subscribe", {"events": names[1:2]}))["events"] == names[1:2]
+        assert (await client.event("stock_update_MSFT"))["payload"]["price"] == 20.0
+        assert node.node.streaming.get_streaming_status().keys() == {MSFT}
+
+
+async def test_a_client_that_comes_back_again_and_again_has_few_readings_under_way() -> None:
+    async with running() as node, node.client() as client:
+        events = [f"stock_update_S{number}" for number in range(50)]
+        seen = {event: {"epoch": "e", "seq": 1} for event in events}
+        with patch.object(node.node.writer, "flush", held := Held()):
+            for _ in range(MAX_REQUESTS):
+                answer = await client.ask("subscribe", {"events": events, "since": seen})
+                assert answer["events"] == events
+            refused = await client.ask("subscribe", {"events": events, "since": seen})
+            assert refused["code"] == "rate_limited"
+            # One for each request, whatever the number of its symbols.
+            assert held.waiting == MAX_REQUESTS
+            held.go_on.set()
+            node.poller.prices[Symbol("S49")] = 1.0
+            assert (await client.event(events[49]))["payload"]["snapshot"] is True
+        # Requests that were overtaken read nothing more.
+        assert held.calls == MAX_REQUESTS + len(events) - 1
+        answer = await client.ask("subscribe", {"events": events, "since": seen})
+        assert answer["events"] == events
 
 
 async def test_no_other_client_can_be_listened_to_by_its_id() -> None:
