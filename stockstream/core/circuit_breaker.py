@@ -68,6 +68,10 @@ class CircuitBreaker:
     def failed(self, now: float, *, retry_after: float | None = None) -> None:
         """A request failed; where the other side said when to come back, that is obeyed."""
         self._failures += 1
+        if self._open_until is not None and not self._trial:
+            # It was under way when the breaker opened, and says nothing about the time since.
+            self._open_until = max(self._open_until, now + (retry_after or 0.0))
+            return
         if self._failures < self._threshold and retry_after is None and not self._trial:
             return
         self.opened += self._open_until is None

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+import structlog
 from aiohttp import web
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+log = structlog.get_logger(__name__)
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -38,7 +40,7 @@ def error_response(status: int, kind: str, code: str, message: str) -> web.Respo
 
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer in JSON also where no route, or no method of it, was met."""
+    """Answer in JSON also where no route, or no method of it, was met, or a handler crashed."""
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -49,6 +51,13 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]
         return response
+    except Exception:
+        if request.writer.output_size:
+            # Too late for another answer: aiohttp ends the connection.
+            raise
+        # The border of the request.
+        log.exception("request_failed", path=request.path)
+        return error_response(500, "http_error", "internal", "this request failed")
 
 
 class HttpDoor:

@@ -77,8 +77,13 @@ class FeedLoop:
                 await self._feed.watch(self._wanted)
             except ProviderError as error:
                 log.warning("feed_watch_failed", error=str(error))
-                await self._clock.sleep(_BACKOFF.delay(1, self._random))
-                self._changed.set()
+            except Exception:
+                # The border of the task, as with the stream.
+                log.exception("feed_crashed")
+            else:
+                continue
+            await self._clock.sleep(_BACKOFF.delay(1, self._random))
+            self._changed.set()
 
     async def _keep_streaming(self) -> None:
         while True:

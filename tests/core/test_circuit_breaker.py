@@ -67,3 +67,16 @@ def test_a_trial_that_was_given_up_leaves_room_for_another() -> None:
     assert circuit.allow(1.0)
     circuit.abandoned()
     assert circuit.allow(1.0)
+
+
+def test_requests_that_fail_after_it_opened_do_not_lengthen_the_pause() -> None:
+    circuit = breaker(threshold=1)
+    circuit.failed(0.0)
+    circuit.failed(0.5)
+    circuit.failed(0.9)
+    assert circuit.retry_at() == 1.0
+    circuit.failed(0.9, retry_after=5.0)
+    assert circuit.retry_at() == 5.9
+    assert circuit.allow(5.9)
+    circuit.failed(6.0)
+    assert circuit.retry_at() == 8.0

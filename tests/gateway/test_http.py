@@ -1,3 +1,5 @@
+from unittest.mock import patch
+
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
@@ -45,6 +47,21 @@ async def test_readiness_names_each_dependency() -> None:
                 },
             },
         )
+
+
+async def test_a_handler_that_crashes_answers_in_json_and_is_logged() -> None:
+    async with running() as node:
+        with capture_logs() as logs, patch.object(node.node.gateway, "get_subscription_stats") as s:
+            s.side_effect = ValueError("a secret")
+            status, body = await node.get("/api/stats")
+        assert status == 500
+        assert body == {
+            "type": "http_error",
+            "code": "internal",
+            "message": "this request failed",
+        }
+        crashes = [line for line in logs if line["event"] == "request_failed"]
+        assert [(line["path"], line["exc_info"]) for line in crashes] == [("/api/stats", True)]
 
 
 async def test_a_node_that_drains_is_not_ready() -> None:

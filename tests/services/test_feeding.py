@@ -186,6 +186,20 @@ async def test_a_feed_that_could_not_be_told_is_told_again() -> None:
         assert len(fed.feed.watched) == 2
 
 
+async def test_a_fault_while_the_feed_is_told_is_logged_and_it_is_told_again() -> None:
+    fed = Fed(FakeFeed())
+    fed.feed.watch_failure = ValueError("the vendor changed a field")
+    async with fed.running() as task:
+        with capture_logs() as logs:
+            fed.loop.want([A])
+            await fed.clock.advance(0)
+        assert [line["event"] for line in logs] == ["feed_crashed"]
+        fed.feed.watch_failure = None
+        await fed.clock.advance(1)
+        assert fed.feed.watched == [{A}, {A}]
+        assert not task.done()
+
+
 async def test_a_fault_within_the_feed_is_logged_and_taken_for_a_lost_connection() -> None:
     fed = Fed(FakeFeed())
     async with fed.running() as task:

@@ -80,7 +80,7 @@ class FakeFeed:
         #: Each set of symbols that it was told to watch.
         self.watched: list[frozenset[Symbol]] = []
         #: What :meth:`watch` raises.
-        self.watch_failure: ProviderError | None = None
+        self.watch_failure: Exception | None = None
         #: How often it was connected, and how many connections are open.
         self.connections = 0
         self.open = 0
