@@ -8,7 +8,7 @@ from typing import Final
 from stockstream.errors import RefusedError
 from stockstream.model import Bar, Symbol, Timeframe
 from stockstream.ports import Clock
-from stockstream.services.bars import BarService
+from stockstream.services.bars import FEW, BarService
 from stockstream.wire.names import bar_update
 from stockstream.wire.replies import BarUpdate
 
@@ -77,7 +77,9 @@ class BarUpdates:
     async def _look(self, series: _Series) -> None:
         symbol, timeframe = series
         try:
-            bars = await self._bars.bars(symbol, timeframe, _MOST_FINISHED)
+            bars = await self._bars.bars(symbol, timeframe, FEW)
+            if self._is_too_short(series, bars):
+                bars = await self._bars.bars(symbol, timeframe, _MOST_FINISHED)
         except RefusedError:
             # No bars now; the next look may find some, and a wrong symbol hears of it elsewhere.
             return
@@ -86,6 +88,11 @@ class BarUpdates:
         # It may have been given up while the provider was asked.
         if bars and series in self._wanted:
             self._send_new(series, bars)
+
+    def _is_too_short(self, series: _Series, bars: Sequence[Bar]) -> bool:
+        """Return whether bars may have ended that are not among these."""
+        sent = self._sent.get(series)
+        return sent is not None and bool(bars) and bars[0].timestamp > sent[1].timestamp
 
     def _send_new(self, series: _Series, bars: Sequence[Bar]) -> None:
         _, before = self._sent.get(series, (0, None))

@@ -18,6 +18,8 @@ from stockstream.services.bar_history import Answer, BarHistory, BarHistoryLimit
 
 #: Most bars that can be asked for at once.
 MAX_LIMIT: Final = 1_000
+#: So many bars and less cost little, also when asked for after each quote.
+FEW: Final = 2
 _DEFAULT_LIMITS: Final = BarHistoryLimits()
 
 
@@ -120,24 +122,32 @@ class BarService:
         answer = await self._history.get(symbol, timeframe, limit)
         minutes = self._minutes_of(symbol)
         if minutes is not None:
-            return self._joined(answer, symbol, minutes, timeframe)[-limit:]
+            return self._joined(answer, symbol, minutes, timeframe, limit)[-limit:]
         if answer.error is not None and not answer.bars:
             raise _refusal(symbol, answer.error)
         return answer.bars[-limit:]
 
     def _joined(
-        self, answer: Answer, symbol: Symbol, minutes: MinuteBars, timeframe: Timeframe
+        self, answer: Answer, symbol: Symbol, minutes: MinuteBars, timeframe: Timeframe, limit: int
     ) -> list[Bar]:
         # Many clients ask between two quotes: they share the work.
-        if answer.joined_revision != minutes.revision:
-            live = minutes.bars(timeframe, answer.depth)
-            traded = None
-            if answer.bars and symbol in self._streaming:
-                seam = answer.bars[-1].timestamp
-                traded = minutes.traded_since(answer.mark, seam, seam + timeframe.duration_ms)
-            answer.joined = merge(answer.bars, live, traded=traded)
-            answer.joined_revision = minutes.revision
+        if answer.joined_revision == minutes.revision:
+            return answer.joined
+        # Who watches a bar form asks after each quote: the others need not be made for that.
+        if limit <= FEW:
+            return self._join(answer, symbol, minutes, timeframe, FEW)
+        answer.joined = self._join(answer, symbol, minutes, timeframe, answer.depth)
+        answer.joined_revision = minutes.revision
         return answer.joined
+
+    def _join(
+        self, answer: Answer, symbol: Symbol, minutes: MinuteBars, timeframe: Timeframe, limit: int
+    ) -> list[Bar]:
+        traded = None
+        if answer.bars and symbol in self._streaming:
+            seam = answer.bars[-1].timestamp
+            traded = minutes.traded_since(answer.mark, seam, seam + timeframe.duration_ms)
+        return merge(answer.bars[-limit:], minutes.bars(timeframe, limit), traded=traded)
 
     def _begin(self, symbol: Symbol) -> MinuteBars:
         # What the provider said before the stream began ends somewhere before its first quote.

@@ -428,6 +428,27 @@ async def test_what_one_asker_does_to_its_list_changes_nobody_elses(clock: Manua
 
 
 @pytest.mark.parametrize("timeframe", [M1, M5, Timeframe.H1, D1, Timeframe.W1])
+@pytest.mark.parametrize("ours_begin", [-400, -3, -1, 0])
+async def test_the_newest_few_bars_are_those_of_a_longer_answer(
+    clock: ManualClock, *, timeframe: Timeframe, ours_begin: int
+) -> None:
+    provider = Provider(
+        *(bar(NOW + index * MINUTE, 10.0 + index % 7, 5.0) for index in range(-9, 1))
+    )
+    service = BarService(provider, clock)
+    for minute in range(ours_begin, 1):
+        service.on_quote(AAPL, 20.0 + minute % 5, NOW + minute * MINUTE, 1_000.0 + minute)
+    await service.bars(AAPL, timeframe, 1)
+    for minute in range(4):
+        service.on_quote(AAPL, 30.0 - minute, NOW + minute * MINUTE + 1, 1_001.0 + 3 * minute)
+
+        few = [await service.bars(AAPL, timeframe, limit) for limit in (2, 1)]
+
+        longer = await service.bars(AAPL, timeframe, 10)
+        assert few == [longer[-2:], longer[-1:]]
+
+
+@pytest.mark.parametrize("timeframe", [M1, M5, Timeframe.H1, D1, Timeframe.W1])
 @pytest.mark.parametrize("asked_before", [True, False])
 async def test_history_continued_by_quotes_is_what_the_market_did(
     clock: ManualClock, *, timeframe: Timeframe, asked_before: bool
