@@ -1,21 +1,27 @@
 """The command ``stockstream``."""
 
 import asyncio
+import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+import structlog
 import typer
 import uvloop
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stockstream.config import Settings, load_settings
+from stockstream import __version__
+from stockstream.config import Settings, load_settings, unknown_variables
 from stockstream.errors import ConfigError, InvalidSymbolError
 from stockstream.log import configure_logging
 from stockstream.model import Symbol, parse_symbol
 from stockstream.terminal.watch import watch as watch_quotes
+
+log = structlog.get_logger(__name__)
 
 app = typer.Typer(
     help="Real-time stock quotes for Socket.IO clients.",
@@ -26,8 +32,22 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - called by typer
+    if wanted:
+        typer.echo(f"stockstream {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _commands() -> None:
+def _commands(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
     """Real-time stock quotes for Socket.IO clients."""
 
 
@@ -56,8 +76,13 @@ def _url(text: str) -> str:
 def _option(name: str) -> Any:
     """Return the flag of a setting, with the setting's own words and default."""
     field = Settings.model_fields[name]
-    default = "" if field.default in (None, ()) else f" (default {field.default})"
-    return typer.Option(help=f"{field.description}{default}", show_default=False)
+    note = "" if field.default in (None, False) else f" (default {field.default})"
+    if field.default == ():
+        note = " (several with commas)"
+    elif isinstance(field.default, StrEnum):
+        note = f" ({', '.join(type(field.default))}; default {field.default})"
+    metavar = None if field.annotation is bool else name.rpartition("_")[2].upper()
+    return typer.Option(help=f"{field.description}{note}", metavar=metavar, show_default=False)
 
 
 def _settings(flags: dict[str, Any], file: Path | None) -> Settings:
@@ -79,11 +104,10 @@ _File = Annotated[
 
 @app.command(
     epilog="Examples:\n\n"
-    "[bold]stockstream serve[/bold]  a simulated market on http://127.0.0.1:8000\n\n"
-    "[bold]stockstream serve --provider replay --replay-file ticks.csv.gz --replay-speed 10[/bold]"
-    "  a recording, ten times as fast\n\n"
-    "[bold]stockstream serve --host 0.0.0.0 --redis-url redis://127.0.0.1:6379[/bold]  with Redis"
-    "\n\nEvery setting has an environment variable STOCKSTREAM_<NAME> and a key in the file too:"
+    "[bold]stockstream serve[/bold]  # a simulated market on http://127.0.0.1:8000\n\n"
+    "[bold]stockstream serve --provider replay --replay-file ticks.csv.gz[/bold]  # a recording\n\n"
+    "[bold]stockstream serve --redis-url redis://127.0.0.1:6379[/bold]  # values in Redis\n\n"
+    "Every setting has an environment variable STOCKSTREAM_<NAME> and a key in the file too:"
     " see [bold]stockstream config[/bold]. SIGTERM and Ctrl-C drain the server and end it."
 )
 def serve(
@@ -106,6 +130,8 @@ def serve(
     flags = dict(locals())
     settings = _settings(flags, flags.pop("config"))
     configure_logging(settings.log_level, settings.log_format)
+    for sentence in unknown_variables(os.environ):
+        log.warning("unknown_variable", reason=sentence)
     # Only here: the other commands start in half the time without the server's libraries.
     from stockstream.app import serve as run_server  # noqa: PLC0415
 
@@ -119,21 +145,27 @@ def serve(
 def show_config(config: _File = None) -> None:
     """Show the settings in force, and where each can be set."""
     settings = _settings({}, config)
-    table = Table("setting", "value", "what it is", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("setting", no_wrap=True)
+    # Never cut off: it may be what somebody looks for.
+    table.add_column("value", overflow="fold")
+    table.add_column("what it is", overflow="fold")
     for name, value in settings.shown().items():
         table.add_row(
             name.upper(), escape(value), escape(Settings.model_fields[name].description or "")
         )
     console = Console()
     console.print(table)
+    for sentence in unknown_variables(os.environ):
+        typer.echo(f"stockstream: {sentence}", err=True)
     console.print("\nSet one as STOCKSTREAM_<NAME>, or in lower case in the file of --config.")
 
 
 @app.command(
     epilog="Examples:\n\n"
-    "[bold]stockstream watch AAPL MSFT[/bold]  a live table\n\n"
-    "[bold]stockstream watch EURUSD,XAUUSD --url http://quotes.example:8000[/bold]  elsewhere\n\n"
-    "[bold]stockstream watch BTC-USD >> quotes.log[/bold]  one line for each update\n\n"
+    "[bold]stockstream watch AAPL MSFT[/bold]  # a live table\n\n"
+    "[bold]stockstream watch EURUSD,XAUUSD --url http://quotes.example:8000[/bold]  # elsewhere\n\n"
+    "[bold]stockstream watch BTC-USD >> quotes.log[/bold]  # one line for each update\n\n"
     "Ctrl-C ends it."
 )
 def watch(

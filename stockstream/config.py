@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
 from ipaddress import ip_network
@@ -254,6 +254,25 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Setting
     return settings
 
 
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each ``STOCKSTREAM_`` variable that sets nothing.
+
+    They are no errors: others, such as a cluster's service links, put theirs there too.
+    """
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
+    names = sorted(name for name in environment if name.upper().startswith(ENV_PREFIX))
+    return [
+        f"{name} sets nothing{_hint(name.upper(), known)}"
+        for name in names
+        if name.upper() not in known
+    ]
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    similar = get_close_matches(name, known, n=1)
+    return f"; did you mean {similar[0]}?" if similar else ""
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text())
@@ -267,17 +286,24 @@ def _config_error(error: ValidationError) -> ConfigError:
     first = error.errors()[0]
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        similar = get_close_matches(name.lower(), Settings.model_fields, n=1)
-        hint = f"; did you mean {similar[0]}?" if similar else ""
+        hint = _hint(name.lower(), Settings.model_fields)
         # Whatever it was meant to be, it may be secret.
         return ConfigError(name, _HIDDEN, f"there is no such setting{hint}")
     value = _HIDDEN if name == "redis_url" else first["input"]
-    return ConfigError(name.upper(), value, first["msg"].removeprefix("Value error, "))
+    return ConfigError(name.upper(), value, _allowed(first["msg"]))
+
+
+def _allowed(message: str) -> str:
+    """Return what pydantic says of a value, without its talk of input and parsing."""
+    allowed, _, _ = message.removeprefix("Value error, ").partition(", unable to ")
+    return allowed.replace("Input should be", "must be", 1)
 
 
 def _text(value: object) -> str:
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
         return ",".join(value) or "none"
     return str(value)

@@ -2,11 +2,20 @@
 
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
 from stockstream.config import LogFormat, LogLevel
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what ``sys.stderr`` is at the moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # While a progress line is shown, it stands there to make room for log lines.
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 def configure_logging(level: LogLevel, form: LogFormat) -> None:
@@ -34,7 +43,7 @@ def configure_logging(level: LogLevel, form: LogFormat) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler()
+    handler = _StderrHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

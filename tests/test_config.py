@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from stockstream.config import ENV_PREFIX, LogFormat, ProviderName, Settings, load_settings
+from stockstream import __version__
+from stockstream.config import (
+    ENV_PREFIX,
+    LogFormat,
+    ProviderName,
+    Settings,
+    load_settings,
+    unknown_variables,
+)
 from stockstream.errors import ConfigError
 
 SECRET = "hunter2"
@@ -234,6 +242,28 @@ def test_more_symbols_than_may_stream_are_refused_at_the_start() -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings({"symbols": "AAPL,MSFT", "max_symbols": 1})
     assert str(caught.value) == "setting SYMBOLS has the value 2: more than MAX_SYMBOLS"
+
+
+def test_a_long_value_is_shown_whole_on_a_narrow_terminal() -> None:
+    done = run("config", STOCKSTREAM_CORS_ORIGINS=f"https://{'x' * 60}.example", COLUMNS="60")
+    assert done.stdout.count("x") >= 60
+    assert "…" not in done.stdout
+
+
+def test_a_variable_that_sets_nothing_is_named_with_a_hint() -> None:
+    done = run("config", STOCKSTREAM_PROT=SECRET)
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert line == "stockstream: STOCKSTREAM_PROT sets nothing; did you mean STOCKSTREAM_PORT?"
+
+
+def test_variables_of_settings_and_of_others_are_not_complained_of() -> None:
+    assert unknown_variables({"STOCKSTREAM_PORT": "1", "stockstream_host": "h", "PATH": "/"}) == []
+
+
+def test_the_version_is_told() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"stockstream {__version__}\n")
 
 
 def test_config_refuses_a_bad_setting_in_one_line(file: Path) -> None:

@@ -89,3 +89,11 @@ def test_console_lines_are_for_people() -> None:
 def test_auto_is_json_where_there_is_no_terminal() -> None:
     (line,) = logged("log.info('listening')", form="auto").splitlines()
     assert json.loads(line)["event"] == "listening"
+
+
+def test_a_line_goes_where_sys_stderr_leads_at_the_moment() -> None:
+    # A progress line puts itself there to make room for others.
+    program = "import io, sys; sys.stderr = room = io.StringIO(); log.info('listening')\n"
+    assert logged(program) == ""
+    (line,) = logged(program + "sys.__stderr__.write(room.getvalue())").splitlines()
+    assert json.loads(line)["event"] == "listening"

@@ -105,7 +105,7 @@ def _cells(row: Row, columns: list[_Column], moment: _Moment) -> list[Text]:
     if row.refusal is not None:
         return [symbol, Text("refused", style="yellow")]
     if row.update is None:
-        return [symbol, Text("…", style="dim")]
+        return [symbol, Text("no price yet", style="dim")]
     return [symbol, *(column.cell(row, row.update, moment) for column in columns)]
 
 
