@@ -33,6 +33,7 @@ class WebSocketProtocol(asyncio.Protocol):
         "_blocked",
         "_closing",
         "_connection",
+        "_failed",
         "_hub",
         "_owned",
         "_reader",
@@ -49,6 +50,8 @@ class WebSocketProtocol(asyncio.Protocol):
         self._reader = FrameReader(hub.handshake.max_payload, deflates=deflates)
         self._owned = False
         self._closing = False
+        # Whether it broke the protocol: what it sends from then on has no meaning.
+        self._failed = False
         self._blocked = 0
         self._throttle: asyncio.TimerHandle | None = None
         self._writing_paused = False
@@ -83,6 +86,8 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes."""
+        if self._failed:
+            return
         self._reader.feed(data)
         self._pump()
 
@@ -187,14 +192,18 @@ class WebSocketProtocol(asyncio.Protocol):
         self.connection_lost(None)
 
     def _fail(self, violation: ProtocolViolation) -> None:
+        self._failed = True
         connection = self._connection
-        if self._closing or connection is None:
-            self._transport.abort()
-        elif connection.is_transport(self):
-            connection.violate(violation)
-        else:
-            self._hub.metrics.violations += 1
-            self.close(violation.close_code)
+        if not self._closing and connection is not None:
+            if connection.is_transport(self):
+                connection.violate(violation)
+            else:
+                self._hub.metrics.violations += 1
+                self.close(violation.close_code)
+        # Half closed, and read on for a while: a client that is still sending would take the reset
+        # of a connection for a broken network, and never see why it was closed.
+        if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
 
     def _pause_for(self, seconds: float) -> None:
         if not seconds:

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from stockstream.engine import AsyncServer
 
@@ -81,6 +82,22 @@ class Served:
     def is_empty(self) -> bool:
         """Whether the server remembers no client."""
         return not self.server.eio.hub.sessions and not list(self.server.manager.get_namespaces())
+
+
+async def open_raw(
+    url: str, offer: str = ""
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
+    """Shake hands by hand; returns the head of the answer, too."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", URL(url).port)
+    writer.write(
+        b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: test\r\n"
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+        + offer.encode()
+        + b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEA==\r\n\r\n"
+    )
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    await reader.readuntil(b"}")
+    return reader, writer, head
 
 
 @asynccontextmanager

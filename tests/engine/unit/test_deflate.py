@@ -1,6 +1,5 @@
 """Compression of WebSocket messages, as both sides see it."""
 
-import asyncio
 import zlib
 from contextlib import suppress
 from typing import Any
@@ -9,14 +8,13 @@ import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from yarl import URL
 
 from stockstream.engine import AsyncServer, Limits, Message
 from stockstream.engine.core.deflate import DeflatingConnection, agree
 from stockstream.engine.core.frames import FrameReader, inflate
 from stockstream.engine.errors import FrameViolation, LimitViolation, ProtocolViolation
 from tests.engine.unit.fakes import FakeHub, FakePoll, FakeSocket
-from tests.engine.unit.served import Client, serve, until
+from tests.engine.unit.served import Client, open_raw, serve, until
 from tests.engine.unit.test_frames import frame, read_all
 
 AGREED = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
@@ -267,20 +265,6 @@ async def test_upgrading_client_agrees_on_the_websocket() -> None:
             assert await client.receive() == "3probe"
             await client.send("5", f'421["echo","{text}"]')
             assert await client.receive() == f'431["{text}"]'
-
-
-async def open_raw(url: str, offer: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
-    """Shake hands by hand; returns the head of the answer, too."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", URL(url).port)
-    writer.write(
-        b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: test\r\n"
-        b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
-        + offer.encode()
-        + b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEA==\r\n\r\n"
-    )
-    head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    await reader.readuntil(b"}")
-    return reader, writer, head
 
 
 @pytest.mark.parametrize(

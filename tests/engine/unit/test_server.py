@@ -19,7 +19,7 @@ from stockstream.engine import (
     SessionNotFoundError,
     UnsupportedError,
 )
-from tests.engine.unit.served import serve, until
+from tests.engine.unit.served import open_raw, serve, until
 from tests.support.redis_server import running_redis
 
 
@@ -447,6 +447,23 @@ async def test_socket_that_is_reset_ends_its_session() -> None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.socket._response.connection.transport.abort()  # type: ignore[union-attr]
         await until(served.is_empty)
+
+
+async def test_client_that_is_still_sending_too_much_sees_why_it_is_closed() -> None:
+    server = AsyncServer(max_http_buffer_size=1_000)
+    async with serve(server) as served:
+        reader, writer, _ = await open_raw(served.url)
+        # The head of a frame of three million bytes, and a part of it.
+        writer.write(b"\x81\xff" + (3_000_000).to_bytes(8, "big") + bytes(4) + b"x" * 1_000)
+        assert await reader.readexactly(4) == b"\x88\x02" + (1009).to_bytes(2, "big")
+        assert await reader.read() == b""
+        for _ in range(29):
+            writer.write(b"x" * 100_000)
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        await until(lambda: len(server.eio.hub.closing_due) == 0)
+    assert server.metrics.violations == 1
 
 
 async def test_emit_of_another_process_over_redis_reaches_clients() -> None:
