@@ -19,7 +19,7 @@ from stockstream.config import Settings
 from stockstream.core.subscriptions import Subscriptions
 from stockstream.core.thresholds import Thresholds
 from stockstream.engine import AsyncServer, Limits
-from stockstream.errors import ConfigError
+from stockstream.errors import ConfigError, DrainTimeoutError
 from stockstream.gateway import measurements
 from stockstream.gateway.client import Client
 from stockstream.gateway.exposition import Exposition
@@ -185,6 +185,7 @@ class Node:
         measurements.describe_bus(page, self.bus)
         measurements.describe_bars(page, self.bars.history)
         measurements.describe_writer(page, self.writer)
+        measurements.describe_store(page, self.store)
         measurements.describe_engine(page, list(self.servers.values()))
         measurements.describe_monitor(page, self.monitor)
         return page
@@ -270,18 +271,23 @@ async def serve(settings: Settings) -> None:
 
     Raises:
         ConfigError: the provider can't be opened, or the port is taken.
-        TimeoutError: draining took too long; what was left is lost.
+        DrainTimeoutError: draining took too long.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     tune_collector()
-    async with asyncio.timeout(None) as deadline:
-        async with running_node(settings):
+    deadline = asyncio.timeout(None)
+    try:
+        async with deadline, running_node(settings):
             await stop.wait()
             log.info("draining", within_s=settings.shutdown_timeout)
             deadline.reschedule(loop.time() + settings.shutdown_timeout)
+    except TimeoutError as error:
+        if not deadline.expired():
+            raise
+        raise DrainTimeoutError(settings.shutdown_timeout) from error
     log.info("stopped")
 
 

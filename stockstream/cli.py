@@ -16,7 +16,7 @@ from rich.table import Table
 
 from stockstream import __version__
 from stockstream.config import Settings, load_settings, unknown_variables
-from stockstream.errors import ConfigError, InvalidSymbolError
+from stockstream.errors import ConfigError, DrainTimeoutError, InvalidSymbolError, StockstreamError
 from stockstream.log import configure_logging
 from stockstream.model import Symbol, parse_symbol
 from stockstream.terminal.watch import watch as watch_quotes
@@ -92,9 +92,9 @@ def _settings(flags: dict[str, Any], file: Path | None) -> Settings:
         raise _failed(error) from None
 
 
-def _failed(error: ConfigError) -> typer.Exit:
+def _failed(error: StockstreamError, status: int = 2) -> typer.Exit:
     typer.echo(f"stockstream: {error}", err=True)
-    return typer.Exit(2)
+    return typer.Exit(status)
 
 
 _File = Annotated[
@@ -139,6 +139,8 @@ def serve(
         uvloop.run(run_server(settings))
     except ConfigError as error:
         raise _failed(error) from None
+    except DrainTimeoutError as error:
+        raise _failed(error, 1) from None
 
 
 @app.command("config")

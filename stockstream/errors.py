@@ -15,7 +15,8 @@
     │   ├── TemporaryProviderError  trying again may help
     │   └── PermanentProviderError  trying again won't: unknown symbol, refused key
     ├── StoreUnavailableError       a cache or history can't be reached
-    └── BusClosedError              the event bus was closed before the event was accepted
+    ├── BusClosedError              the event bus was closed before the event was accepted
+    └── DrainTimeoutError           the node could not be drained in time
 
 Each has a stable ``code`` for machines, ``retryable`` for callers, its facts in attributes and
 its sentence in ``str()``.
@@ -178,3 +179,17 @@ class BusClosedError(StockstreamError):
 
     def __str__(self) -> str:
         return "the event bus is closed"
+
+
+class DrainTimeoutError(StockstreamError):
+    """The node could not be drained in time; what was left of it is lost."""
+
+    code = "drain_timeout"
+
+    def __init__(self, within: float) -> None:
+        #: Seconds that it had.
+        self.within = within
+        super().__init__(within)
+
+    def __str__(self) -> str:
+        return f"not drained within {self.within:g} s; what was left is lost"

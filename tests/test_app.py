@@ -10,9 +10,11 @@ from unittest.mock import patch
 import aiohttp
 import pytest
 from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
 from stockstream.app import running_node, serve
-from stockstream.errors import ConfigError
+from stockstream.cli import app
+from stockstream.errors import ConfigError, DrainTimeoutError
 from stockstream.model import StockUpdate, Symbol
 from tests.gateway.nodes import provided, running, settings, until
 from tests.support.providers import FakePoller, FakeProvider
@@ -155,6 +157,30 @@ async def test_a_failure_of_the_caller_drains_the_node_all_the_same() -> None:
         async with running_node(settings()):
             raise Crash
     assert provider.closed
+
+
+async def test_draining_that_takes_too_long_is_given_up() -> None:
+    class Stubborn(FakeProvider):
+        async def aclose(self) -> None:
+            await asyncio.Event().wait()
+
+    loop = asyncio.get_running_loop()
+    with capture_logs() as logs, provided(Stubborn(poller=FakePoller())):
+        serving = asyncio.create_task(serve(settings(shutdown_timeout=0.05)))
+        await until(lambda: any(line["event"] == "listening" for line in logs))
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(DrainTimeoutError, match=r"^not drained within 0\.05 s"):
+            await serving
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(each)
+
+
+def test_a_server_that_was_not_drained_in_time_says_so_in_one_line() -> None:
+    stubborn = patch("stockstream.app.serve", side_effect=DrainTimeoutError(10.0))
+    with stubborn, patch("stockstream.cli.configure_logging"):
+        done = CliRunner().invoke(app, ["serve"])
+    assert done.exit_code == 1
+    assert done.stderr == "stockstream: not drained within 10 s; what was left is lost\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -35,8 +35,6 @@ class CircuitBreaker:
         self._pauses = 0
         self._open_until: float | None = None
         self._trial = False
-        #: How often it opened.
-        self.opened = 0
 
     @property
     def state(self) -> CircuitState:
@@ -74,7 +72,6 @@ class CircuitBreaker:
             return
         if self._failures < self._threshold and retry_after is None and not self._trial:
             return
-        self.opened += self._open_until is None
         self._trial = False
         self._pauses += 1
         pause = self._backoff.delay(self._pauses, self._random)

@@ -57,29 +57,10 @@ class Subscriptions(Generic[C]):
             del self._clients[event]
         return True
 
-    def remove_client(self, client: C) -> list[str]:
-        """End everything that a client was subscribed to, and return it."""
-        events = list(self._events.get(client, ()))
-        for event in events:
-            self.remove(client, event)
-        return events
-
-    def contains(self, client: C, event: str) -> bool:
-        """Return whether the client is subscribed to the event."""
-        return event in self._events.get(client, ())
-
     def events_of(self, client: C) -> list[str]:
         """Return what a client is subscribed to, in the order of subscribing."""
         return list(self._events.get(client, ()))
 
-    def count(self, event: str) -> int:
-        """Return the number of clients of an event."""
-        return self._clients[event]
-
     def counts(self) -> dict[str, int]:
         """Return how many clients each event has; those without any are left out."""
         return dict(self._clients)
-
-    def total(self) -> int:
-        """Return the number of subscriptions of all clients."""
-        return self._clients.total()

@@ -8,10 +8,13 @@ from stockstream.engine import AsyncServer
 from stockstream.gateway.exposition import Exposition
 from stockstream.gateway.fanout import Fanout
 from stockstream.gateway.sockets import SocketGateway
+from stockstream.ports import QuoteStore
 from stockstream.services.bar_history import BarHistory
 from stockstream.services.event_bus import EventBus
 from stockstream.services.monitoring import PerformanceMonitor
 from stockstream.services.streaming import StreamingService
+from stockstream.storage.memory import MemoryQuoteStore
+from stockstream.storage.redis import RedisQuoteStore
 from stockstream.storage.writer import WriteBehind
 
 #: Of the engine's counters, those that are sums of what each open connection counts as well.
@@ -87,6 +90,12 @@ def describe_streaming(page: Exposition, streaming: StreamingService) -> None:
     page.counter(
         "provider_errors", "Failures of the provider, one a symbol.", lambda: streaming.errors
     )
+    page.counter(
+        "provider",
+        "Requests to the provider, those that failed, and connections to it that were lost.",
+        lambda: streaming.provider_traffic,
+        label="what",
+    )
     page.gauge(
         "provider_circuit_open",
         "1 while the provider is left alone because it keeps failing.",
@@ -131,6 +140,22 @@ def describe_writer(page: Exposition, writer: WriteBehind) -> None:
     )
     page.counter("store_written", "Updates stored.", lambda: writer.state.stored)
     page.counter("store_shed", "Updates given up, never stored.", lambda: writer.state.dropped)
+
+
+def describe_store(page: Exposition, store: QuoteStore) -> None:
+    """Show what the store could not keep, or could not read."""
+    if isinstance(store, MemoryQuoteStore):
+        page.counter(
+            "store_evicted",
+            "Updates that made room for others: too many symbols, or too many updates.",
+            lambda: store.evicted_updates,
+        )
+    if isinstance(store, RedisQuoteStore):
+        page.counter(
+            "store_undecodable",
+            "Readings of something that another program wrote, and is no update.",
+            lambda: store.undecodable,
+        )
 
 
 def describe_engine(page: Exposition, servers: Sequence[AsyncServer]) -> None:

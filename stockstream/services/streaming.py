@@ -234,6 +234,15 @@ class StreamingService:
         """Whether the push connection is up; None where the provider has none."""
         return self._feed.connected if self._feed else None
 
+    @property
+    def provider_traffic(self) -> dict[str, int]:
+        """Requests to the provider, those that failed, and how often its connection was lost."""
+        return {
+            "requests": self._poll.requests if self._poll else 0,
+            "failed_requests": self._poll.failures if self._poll else 0,
+            "lost_connections": self._feed.losses if self._feed else 0,
+        }
+
     # --- the loops ----------------------------------------------------------------------------
 
     async def run(self) -> None:

@@ -186,6 +186,10 @@ async def test_the_metrics_are_right() -> None:
     accepted = values["stockstream_quotes_accepted_total"]
     assert values["stockstream_quotes_unchanged_total"] == accepted - 2
     assert values["stockstream_provider_circuit_open"] == 0
+    assert values["stockstream_provider_total|what=requests"] >= 1
+    assert values["stockstream_provider_total|what=failed_requests"] == 0
+    assert values["stockstream_provider_total|what=lost_connections"] == 0
+    assert values["stockstream_store_evicted_total"] == 0
     assert values["stockstream_bus_events_published_total"] >= 4
     assert values["stockstream_store_shed_total"] == 0
     assert values["stockstream_store_healthy"] == 1
