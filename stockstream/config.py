@@ -169,7 +169,7 @@ class Settings(BaseSettings):
     ping_interval: _Seconds = Field(25.0, description="seconds between two heartbeats")
     ping_timeout: _Seconds = Field(60.0, description="seconds that a client has to answer one")
     websocket_compression: bool = Field(
-        False, description="offer permessage-deflate; costs CPU and memory for each client"
+        False, description="offer permessage-deflate: less traffic, some CPU for each update"
     )
     max_connections: _Count = Field(20_000, description="clients connected at once")
     max_connections_per_address: _Count = Field(256, description="the same from one address")
