@@ -210,6 +210,11 @@ class SocketGateway:
         except RefusedError as error:
             self._faults += isinstance(error, UnavailableError)
             return self._refuse(client, event, error)
+        except Exception:
+            # The border of the request: who asked must not wait for an answer for ever.
+            self._faults += 1
+            log.exception("request_failed", request=event)
+            return self._refuse(client, event, UnavailableError("this request failed"))
 
     async def _unknown(self, event: str, sid: str, *_: object) -> Any:
         client = self._clients.get(sid)

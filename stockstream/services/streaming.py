@@ -112,7 +112,7 @@ class StreamingService:
             batch_size=settings.batch_size,
             clock=clock,
             random=random,
-            on_quotes=self._take,
+            on_quotes=self._take_polled,
             on_error=self._provider_failed,
         )
         self._feed = provider.feed and FeedLoop(
@@ -322,8 +322,16 @@ class StreamingService:
             # Also while it is lost: that it is back shows only by quotes of what it carries.
             self._feed.want(pushed)
         if self._poll:
-            carried = pushed if self._feed and self._feed.connected else set()
-            self._poll.assign(symbols - carried)
+            self._poll.assign({symbol for symbol in symbols if not self._is_pushed(symbol)})
+
+    def _is_pushed(self, symbol: Symbol) -> bool:
+        """Return whether all that is new of a symbol comes by itself.
+
+        Where it is quiet a feed may say nothing for hours: its first price is asked for.
+        """
+        if not self._feed or not self._feed.connected:
+            return False
+        return symbol in self._feed.carried and self._streams[symbol].settled
 
     async def _seed(self, symbol: Symbol) -> None:
         """Take over what was emitted last, by us or by who streamed it before; then begin."""
@@ -343,6 +351,12 @@ class StreamingService:
             self._settle(live)
 
     # --- the way of a quote -------------------------------------------------------------------
+
+    def _take_polled(self, quotes: Sequence[Quote]) -> None:
+        # An answer that was on its way when pushing began may be older than what was pushed.
+        self._take(
+            [q for q in quotes if q.symbol in self._streams and not self._is_pushed(q.symbol)]
+        )
 
     def _take(self, quotes: Sequence[Quote]) -> None:
         received = self._clock.monotonic()
@@ -384,17 +398,21 @@ class StreamingService:
         self._recorder.submit(updates)
         for update in updates:
             live = self._streams[update.symbol]
-            if not live.settled:
-                live.settled = True
-                live.wake()
+            self._note_settled(live)
             self._bus.publish(STOCK_UPDATED, update, source=SOURCE)
 
     def _settle(self, live: LiveSymbol) -> None:
         """An unchanged price is not sent, but those who are new have not seen it."""
-        live.settled = True
-        live.wake()
+        self._note_settled(live)
         if live.state.last is not None:
             self._sink.settle(live.state.last)
+
+    def _note_settled(self, live: LiveSymbol) -> None:
+        if not live.settled:
+            live.settled = True
+            live.wake()
+            if self._feed:
+                self._moved.set()
 
     def _rejected(self, live: LiveSymbol, quote: Quote, reason: Rejection) -> None:
         self.rejected[reason] += 1

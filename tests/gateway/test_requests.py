@@ -4,6 +4,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from structlog.testing import capture_logs
 
 from stockstream.gateway.requests import MAX_REQUESTS
 from stockstream.model import Bar, Symbol, Timeframe
@@ -130,6 +131,20 @@ async def test_a_client_that_comes_back_again_and_again_has_few_readings_under_w
         assert held.calls == MAX_REQUESTS + len(events) - 1
         answer = await client.ask("subscribe", {"events": events, "since": seen})
         assert answer["events"] == events
+
+
+async def test_a_request_that_crashes_is_answered_counted_and_logged() -> None:
+    async with running() as node, node.client() as client:
+        crash = patch.object(node.node.bars, "bars", side_effect=ValueError("a secret"))
+        with capture_logs() as logs, crash:
+            answer = await client.ask("get_stock_data", {"symbol": "AAPL"})
+        assert (answer["type"], answer["code"]) == ("stock_data_error", "unavailable")
+        assert "secret" not in answer["message"]
+        assert client.payloads("error") == [answer]
+        assert node.node.gateway.errors == 1
+        assert [line["request"] for line in logs if line["event"] == "request_failed"] == [
+            "get_stock_data"
+        ]
 
 
 async def test_no_other_client_can_be_listened_to_by_its_id() -> None:

@@ -21,16 +21,32 @@ async def polled(streaming: Streaming) -> set[Symbol]:
     return {symbol for request in streaming.poller.requests[before:] for symbol in request}
 
 
-async def test_what_is_pushed_is_not_polled() -> None:
+async def test_of_what_is_pushed_only_the_first_price_is_polled() -> None:
     streaming, feed = both()
     async with streaming.running():
         await streaming.want(A, B)
         assert feed.watched[-1] == {A, B}
-        feed.push(A, 10.0)
-        feed.push(C, 10.0)
+        # A quiet feed may say nothing of a symbol for hours.
+        assert streaming.sink.published[-1].symbol == B
+        feed.push(A, 1.1)
+        feed.push(C, 1.1)
         assert await polled(streaming) == set()
-        assert [(u.symbol, u.price) for u in streaming.sink.published] == [(A, 10.0)]
+        assert (streaming.poller.count(A), streaming.poller.count(B)) == (1, 1)
+        assert (streaming.sink.prices(A), streaming.sink.prices(B)) == ([1.0, 1.1], [1.0])
+        assert streaming.sink.prices(C) == []
         assert streaming.service.feed_connected
+
+
+async def test_an_answer_that_was_on_its_way_when_a_price_was_pushed_is_passed_over() -> None:
+    streaming, feed = both()
+    streaming.poller.hanging = {A}
+    async with streaming.running():
+        await streaming.want(A)
+        feed.push(A, 1.1)
+        await streaming.clock.advance(0)
+        streaming.poller.hanging.clear()
+        assert await polled(streaming) == set()
+        assert streaming.sink.prices(A) == [1.1]
 
 
 async def test_what_a_feed_cannot_carry_is_polled_and_most_wanted_is_pushed() -> None:
@@ -116,13 +132,13 @@ async def test_numbers_go_on_when_a_symbol_moves_from_the_feed_to_polling() -> N
     streaming, feed = both()
     async with streaming.running():
         await streaming.want(A)
-        feed.push(A, 10.0)
+        feed.push(A, 1.1)
         await streaming.clock.advance(0)
-        streaming.poller.prices[A] = 11.0
+        streaming.poller.prices[A] = 1.2
         feed.fail(down())
         await streaming.clock.advance(2)
         updates = streaming.sink.published
-        assert [(u.seq, u.price) for u in updates] == [(1, 10.0), (2, 11.0)]
+        assert [(u.seq, u.price) for u in updates] == [(1, 1.0), (2, 1.1), (3, 1.2)]
         assert updates[0].epoch == updates[1].epoch
 
 
