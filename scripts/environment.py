@@ -9,6 +9,7 @@ import hashlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -30,14 +31,26 @@ def main(arguments: list[str]) -> int:
     try:
         with (ROOT / ".venv.lock").open("w") as lock:
             # Two terminals may start at once: the second waits, then finds everything done.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            await_turn(lock)
             prepare_python("runtime" if profile == "runtime" else "dev")
             if profile == "tests":
                 prepare_node()
     except (SetupError, OSError) as error:
         print(f"stockstream set-up: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stockstream set-up: interrupted; the next start does the rest", file=sys.stderr)
+        return 130
     return 0
+
+
+def await_turn(lock: TextIO) -> None:
+    """Take the lock, and say so where that takes a while."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("Waiting for the set-up in another terminal ...", file=sys.stderr)
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def prepare_python(profile: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
@@ -296,10 +297,13 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> tuple[web.TCPSit
     try:
         await site.start()
     except OSError as error:
-        reason = error.strerror or "can't be listened on"
-        if isinstance(error, gaierror) or error.errno == EADDRNOTAVAIL:
+        if isinstance(error, gaierror):
+            raise ConfigError("HOST", settings.host, error.strerror or "not found") from None
+        # The loop's own words repeat the address.
+        reason = os.strerror(error.errno or 0)
+        if error.errno == EADDRNOTAVAIL:
             raise ConfigError("HOST", settings.host, reason) from None
-        raise ConfigError("PORT", settings.port, f"{settings.host}: {reason}") from None
+        raise ConfigError("PORT", settings.port, f"on {settings.host}: {reason}") from None
     host, port = runner.addresses[0][:2]
     return site, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

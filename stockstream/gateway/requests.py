@@ -121,13 +121,20 @@ class Requests:
         """End subscriptions; replies `unsubscribed`. No update of theirs comes after it.
 
         Raises:
-            RefusedError: the payload or a name is wrong; nothing has changed.
+            RefusedError: the payload as a whole is wrong. Single names are refused in the reply.
         """
         request = decode_request(UnsubscribeRequest, payload)
-        channels = [_channel(event) for event in request.events]
-        for channel in channels:
-            self._leave(client, channel)
-        return client.send(names.UNSUBSCRIBED, Unsubscribed(events=[c.name for c in channels]))
+        left: list[str] = []
+        refused: list[Rejected] = []
+        for event in request.events:
+            try:
+                channel = _channel(event)
+            except RefusedError as error:
+                refused.append(rejected(event, error))
+            else:
+                self._leave(client, channel)
+                left.append(channel.name)
+        return client.send(names.UNSUBSCRIBED, Unsubscribed(events=left, rejected=refused or None))
 
     async def get_stock_data(self, client: Client, payload: object) -> Any:
         """Send bars and the latest quote, then subscribe the client to the symbol's updates.

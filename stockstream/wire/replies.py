@@ -35,10 +35,11 @@ class Subscribed(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     rejected: Sequence[Rejected] | None = None
 
 
-class Unsubscribed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The payload of ``unsubscribed``."""
+class Unsubscribed(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The payload of ``unsubscribed``: what the request led to, by canonical names."""
 
     events: Sequence[str]
+    rejected: Sequence[Rejected] | None = None
 
 
 class StockDataBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -169,7 +169,6 @@ async def test_no_other_client_can_be_listened_to_by_its_id() -> None:
         ("subscribe", {"events": [UPDATE], "since": {"x": {"epoch": "e", "seq": 1}}},
          "unknown_event", ""),
         ("unsubscribe", {"events": None}, "invalid_payload", "events"),
-        ("unsubscribe", {"events": ["nothing"]}, "unknown_event", "nothing"),
         ("get_stock_data", {}, "invalid_payload", "symbol"),
         ("get_stock_data", {"symbol": "AAPL", "limit": 0}, "invalid_payload", "limit"),
         ("get_stock_data", {"symbol": "AAPL", "limit": 1_001}, "invalid_payload", "limit"),
@@ -219,6 +218,17 @@ async def test_an_event_has_no_more_clients_than_it_may_have() -> None:
         await one.ask("subscribe", {"events": [UPDATE]})
         answer = await other.ask("subscribe", {"events": [UPDATE]})
         assert (answer["events"], answer["rejected"][0]["code"]) == ([], "subscription_limit")
+
+
+async def test_a_name_that_is_no_events_does_not_keep_the_others_subscribed() -> None:
+    async with running() as node, node.client() as client:
+        await client.ask("subscribe", {"events": [UPDATE]})
+        answer = await client.ask("unsubscribe", {"events": ["nothing", "stock_update_aapl"]})
+        assert answer["events"] == [UPDATE]
+        assert [(r["event"], r["code"]) for r in answer["rejected"]] == [
+            ("nothing", "unknown_event")
+        ]
+        assert node.node.gateway.get_subscription_stats() == {}
 
 
 async def test_no_update_comes_after_unsubscribed() -> None:
