@@ -4,6 +4,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from stockstream.gateway.requests import MAX_REQUESTS
@@ -136,15 +137,14 @@ async def test_a_client_that_comes_back_again_and_again_has_few_readings_under_w
 async def test_a_request_that_crashes_is_answered_counted_and_logged() -> None:
     async with running() as node, node.client() as client:
         crash = patch.object(node.node.bars, "bars", side_effect=ValueError("a secret"))
-        with capture_logs() as logs, crash:
+        with capture_logs(processors=[merge_contextvars]) as logs, crash:
             answer = await client.ask("get_stock_data", {"symbol": "AAPL"})
         assert (answer["type"], answer["code"]) == ("stock_data_error", "unavailable")
         assert "secret" not in answer["message"]
         assert client.payloads("error") == [answer]
         assert node.node.gateway.errors == 1
-        assert [line["request"] for line in logs if line["event"] == "request_failed"] == [
-            "get_stock_data"
-        ]
+        (line,) = [line for line in logs if line["event"] == "request_failed"]
+        assert (line["request"], line["client"]) == ("get_stock_data", client.id)
 
 
 async def test_no_other_client_can_be_listened_to_by_its_id() -> None:
