@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -42,6 +43,9 @@ _LINGER = 5.0
 _CHUNK = 2
 _ROOM = 10
 
+#: Seconds that reading a history takes.
+_READING = 0.01
+
 users = st.integers(0, 1)
 symbol_lists = st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=3, unique=True)
 
@@ -72,6 +76,18 @@ def _arguments(packet: str | bytes) -> list[Any]:
     else:
         arguments = json.loads(packet[2:])
     return arguments
+
+
+class _SlowStore(MemoryQuoteStore):
+    """Things happen while it is read."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self._slowly = clock
+
+    async def after(self, symbol: Symbol, offset: int) -> Sequence[StockUpdate] | None:
+        await self._slowly.sleep(_READING)
+        return await super().after(symbol, offset)
 
 
 class User:
@@ -150,7 +166,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
         self.runner.run(self._open())
 
     async def _open(self) -> None:
-        store = MemoryQuoteStore(self.clock)
+        store = _SlowStore(self.clock)
         bars = BarService(None, self.clock)
         self.streaming = StreamingService(
             provider=FakeProvider(feed=self.market),
@@ -181,6 +197,9 @@ class AnyOrderOfThings(RuleBasedStateMachine):
         )
         self.task = asyncio.create_task(self.streaming.run())
         await self.clock.advance(0)
+        for user, symbols in zip(self.users, (["A"], ["A", "B", "C"]), strict=True):
+            await self._return(user)
+            await self._subscribe(user, symbols, since=False)
 
     def teardown(self) -> None:
         if not hasattr(self, "task"):
@@ -222,10 +241,11 @@ class AnyOrderOfThings(RuleBasedStateMachine):
     def publish(self, symbols: list[str], alone: bool) -> None:  # noqa: FBT001 - drawn by name
         """Change prices in one delivery of the provider, or each in its own."""
         for each in [[symbol] for symbol in symbols] if alone else [symbols]:
-            self.market.change(each)
+            if each:
+                self.market.change(each)
         self.runner.run(self.clock.advance(0))
 
-    @rule(seconds=st.sampled_from([0.06, 1.0, _LINGER + 1, _LINGER + 1, _WINDOW + 1]))
+    @rule(seconds=st.sampled_from([0.06, 1.0, 1.0, _LINGER + 1]))
     def let_time_pass(self, seconds: float) -> None:
         self.runner.run(self.clock.advance(seconds))
 
@@ -262,12 +282,28 @@ class AnyOrderOfThings(RuleBasedStateMachine):
                 user.last.pop(symbol, None)
                 user.beginning.discard(symbol)
 
-    @rule(number=users, part=st.floats(0, 1))
-    def lose(self, number: int, part: float) -> None:
+    @precondition(lambda self: all(user.client is None for user in self.users))
+    @rule()
+    def stay_away_for_too_long(self) -> None:
+        self.runner.run(self.clock.advance(_WINDOW + 1))
+
+    @rule(
+        number=users,
+        last=st.lists(st.sampled_from(SYMBOLS), max_size=6),
+        part=st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0]),
+        away=st.lists(st.sampled_from(SYMBOLS), max_size=6),
+    )
+    def lose(self, number: int, last: list[str], part: float, away: list[str]) -> None:
         """Break a connection; a part of what was sent last has arrived."""
         user = self.users[number]
         if user.client is None:
             return
+        self.publish(last, alone=False)
+        self._lose(user, part)
+        self.publish(away, alone=True)
+
+    def _lose(self, user: User, part: float) -> None:
+        assert user.client is not None
         sent = len(user.wire.packets)
         user.take(user.got + round(part * (sent - user.got)))
         self.recovery.remember(user.client)
@@ -278,10 +314,10 @@ class AnyOrderOfThings(RuleBasedStateMachine):
         self.runner.run(self.clock.advance(0.06))
 
     @precondition(lambda self: any(user.client is None for user in self.users))
-    @rule(slowly=st.booleans())
-    def come_back(self, slowly: bool) -> None:  # noqa: FBT001 - drawn by name
+    @rule(slowly=st.booleans(), meanwhile=st.lists(st.sampled_from(SYMBOLS), max_size=4))
+    def come_back(self, slowly: bool, meanwhile: list[str]) -> None:  # noqa: FBT001
         user = next(user for user in self.users if user.client is None)
-        self.runner.run(self._return(user, slowly=slowly))
+        self.runner.run(self._return(user, slowly=slowly, meanwhile=meanwhile))
 
     @rule(number=users)
     def read_on(self, number: int) -> None:
@@ -292,7 +328,9 @@ class AnyOrderOfThings(RuleBasedStateMachine):
 
     # --- what the gateway does ----------------------------------------------------------------
 
-    async def _return(self, user: User, *, slowly: bool = False) -> None:
+    async def _return(
+        self, user: User, *, slowly: bool = False, meanwhile: Sequence[str] = ()
+    ) -> None:
         user.wire, user.got = _Wire(), 0
         # An address of its own: none of these has come too often.
         number = next(self.sids)
@@ -301,7 +339,14 @@ class AnyOrderOfThings(RuleBasedStateMachine):
         connection = Connection(self.hub, f"c{number}", address, user.wire)
         back = None
         if user.sid:
-            back = await self.recovery.recover(user.sid, connection, user.form, user.mark)
+            recovering = asyncio.create_task(
+                self.recovery.recover(user.sid, connection, user.form, user.mark)
+            )
+            for symbol in meanwhile:
+                await self.clock.advance(_READING / 2)
+                self.market.change([symbol])
+            await self.clock.advance(_READING * len(SYMBOLS))
+            back = await recovering
         if back is None:
             event("a new session")
             known = user.mark and self.clock.monotonic() <= user.until
@@ -330,4 +375,4 @@ class AnyOrderOfThings(RuleBasedStateMachine):
 
 
 TestAnyOrderOfThings = AnyOrderOfThings.TestCase
-TestAnyOrderOfThings.settings = settings(max_examples=150, stateful_step_count=50)
+TestAnyOrderOfThings.settings = settings(max_examples=250, stateful_step_count=40)
