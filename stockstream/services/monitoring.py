@@ -14,7 +14,7 @@ import structlog
 
 from stockstream.core.latency import LatencyHistogram
 from stockstream.core.thresholds import AlertRules, Thresholds
-from stockstream.model.alert import Alert
+from stockstream.model.alert import Alert, AlertState
 from stockstream.model.event import Priority
 from stockstream.model.metrics import PerformanceMetrics
 from stockstream.model.topics import PERFORMANCE_ALERT, PERFORMANCE_METRICS_COLLECTED
@@ -209,6 +209,7 @@ class PerformanceMonitor:
         self._history.append(metrics)
         self._bus.publish(PERFORMANCE_METRICS_COLLECTED, metrics, source=_SOURCE)
         for alert in self._rules.check(metrics):
+            _log_alert(alert)
             self._bus.publish(PERFORMANCE_ALERT, alert, source=_SOURCE, priority=Priority.HIGH)
         return metrics
 
@@ -266,3 +267,9 @@ def _error_rate(errors: int, messages: int) -> float:
 async def _end(task: "asyncio.Task[None]") -> None:
     task.cancel()
     await asyncio.wait({task})
+
+
+def _log_alert(alert: Alert) -> None:
+    # Whoever has nothing but the log hears of it too.
+    tell = _log.warning if alert.state is AlertState.FIRING else _log.info
+    tell(f"alert_{alert.state}", alert=alert.type, value=alert.value, threshold=alert.threshold)

@@ -176,6 +176,20 @@ async def test_error_rate_is_a_fraction_of_the_messages(
         assert current(monitor).error_rate == rate
 
 
+async def test_alerts_are_in_the_log_too(bus: EventBus, clock: ManualClock) -> None:
+    machine = Machine(memory=300_000_000)
+    thresholds = Thresholds(max_memory_mb=200)
+    async with monitor_of(bus, clock, machine=machine, thresholds=thresholds):
+        with capture_logs() as logs:
+            await clock.advance(10)
+            machine.memory = 150_000_000
+            await clock.advance(20)
+    assert [(log["event"], log["log_level"], log["alert"]) for log in logs] == [
+        ("alert_firing", "warning", AlertType.HIGH_MEMORY_USAGE),
+        ("alert_resolved", "info", AlertType.HIGH_MEMORY_USAGE),
+    ]
+
+
 async def test_metrics_and_alerts_are_published(bus: EventBus, clock: ManualClock) -> None:
     machine = Machine(memory=100_000_000)
     async with monitor_of(
