@@ -17,7 +17,6 @@ from uuid import uuid4
 import structlog
 
 from stockstream.clock import wait_until
-from stockstream.core.allocation import allocate
 from stockstream.core.circuit_breaker import CircuitState
 from stockstream.core.demand import Demand
 from stockstream.core.quote_rules import Rejection
@@ -34,9 +33,8 @@ from stockstream.model.topics import (
 from stockstream.ports import Clock, QuoteProvider, QuoteRecorder, QuoteSink, QuoteStore
 from stockstream.services.bars import BarService
 from stockstream.services.event_bus import EventBus
-from stockstream.services.feeding import FeedLoop
 from stockstream.services.live_symbol import LiveSymbol
-from stockstream.services.polling import PollingLoop
+from stockstream.services.quote_sources import QuoteSources
 
 log = structlog.get_logger(__name__)
 
@@ -104,23 +102,16 @@ class StreamingService:
         self._touched = clock.monotonic()
         #: Set when the last client left while no other symbol's end was near.
         self._left = asyncio.Event()
-        #: Set when symbols came, went or have to be carried another way; a burst is handled as one.
-        self._moved = asyncio.Event()
-        self._poll = provider.poller and PollingLoop(
-            provider.poller,
+        self._sources = QuoteSources(
+            provider,
+            streams=self._streams,
+            demand=self._demand.counts,
             interval=settings.update_interval,
             batch_size=settings.batch_size,
             clock=clock,
             random=random,
-            on_quotes=self._take_polled,
-            on_error=self._provider_failed,
-        )
-        self._feed = provider.feed and FeedLoop(
-            provider.feed,
-            clock=clock,
-            random=random,
             on_quotes=self._take,
-            on_state=self._moved.set,
+            on_error=self._provider_failed,
         )
         #: Quotes believed, and those of them whose price had not changed.
         self.accepted = 0
@@ -227,21 +218,17 @@ class StreamingService:
     @property
     def circuit(self) -> CircuitState:
         """Whether the provider may be polled."""
-        return self._poll.circuit if self._poll else CircuitState.CLOSED
+        return self._sources.circuit
 
     @property
     def feed_connected(self) -> bool | None:
         """Whether the push connection is up; None where the provider has none."""
-        return self._feed.connected if self._feed else None
+        return self._sources.feed_connected
 
     @property
     def provider_traffic(self) -> dict[str, int]:
         """Requests to the provider, those that failed, and how often its connection was lost."""
-        return {
-            "requests": self._poll.requests if self._poll else 0,
-            "failed_requests": self._poll.failures if self._poll else 0,
-            "lost_connections": self._feed.losses if self._feed else 0,
-        }
+        return self._sources.traffic
 
     # --- the loops ----------------------------------------------------------------------------
 
@@ -249,22 +236,12 @@ class StreamingService:
         """Stream until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                if self._poll:
-                    tasks.create_task(self._poll.run())
-                if self._feed:
-                    tasks.create_task(self._feed.run())
-                tasks.create_task(self._keep_placed())
+                tasks.create_task(self._sources.run())
                 tasks.create_task(self._keep_up())
         finally:
             for task in self._seeding:
                 task.cancel()
             await asyncio.gather(*self._seeding, return_exceptions=True)
-
-    async def _keep_placed(self) -> None:
-        while True:
-            await self._moved.wait()
-            self._moved.clear()
-            self._place()
 
     async def _keep_up(self) -> None:
         while True:
@@ -272,8 +249,7 @@ class StreamingService:
             now = self._clock.monotonic()
             for symbol in self._demand.expire(now):
                 self._stop(symbol)
-            if self._feed and self._feed.symbol_limit is not None:
-                self._moved.set()
+            self._sources.rebalance()
             if now - self._touched >= _TOUCH_INTERVAL:
                 self._touched = now
                 await self._touch()
@@ -308,30 +284,9 @@ class StreamingService:
         self._remembered[symbol] = live.state
         if len(self._remembered) > _REMEMBERED:
             self._remembered.popitem(last=False)
-        self._moved.set()
+        self._sources.move()
         self._bars.forget(symbol)
         self._bus.publish(STREAM_STOPPED, symbol, source=SOURCE)
-
-    def _place(self) -> None:
-        """Decide for each symbol whether it is pushed or polled."""
-        symbols = {symbol for symbol, live in self._streams.items() if live.seeded}
-        pushed: set[Symbol] = set()
-        if self._feed:
-            demand = {symbol: self._demand.counts[symbol] for symbol in symbols}
-            pushed = allocate(demand, self._feed.symbol_limit, self._feed.carried)
-            # Also while it is lost: that it is back shows only by quotes of what it carries.
-            self._feed.want(pushed)
-        if self._poll:
-            self._poll.assign({symbol for symbol in symbols if not self._is_pushed(symbol)})
-
-    def _is_pushed(self, symbol: Symbol) -> bool:
-        """Return whether all that is new of a symbol comes by itself.
-
-        Where it is quiet a feed may say nothing for hours: its first price is asked for.
-        """
-        if not self._feed or not self._feed.connected:
-            return False
-        return symbol in self._feed.carried and self._streams[symbol].settled
 
     async def _seed(self, symbol: Symbol) -> None:
         """Take over what was emitted last, by us or by who streamed it before; then begin."""
@@ -345,18 +300,12 @@ class StreamingService:
         if live is None or live.seeded:
             return
         live.seeded = True
-        self._moved.set()
+        self._sources.move()
         if cached is not None:
             live.state.seed(cached)
             self._settle(live)
 
     # --- the way of a quote -------------------------------------------------------------------
-
-    def _take_polled(self, quotes: Sequence[Quote]) -> None:
-        # An answer that was on its way when pushing began may be older than what was pushed.
-        self._take(
-            [q for q in quotes if q.symbol in self._streams and not self._is_pushed(q.symbol)]
-        )
 
     def _take(self, quotes: Sequence[Quote]) -> None:
         received = self._clock.monotonic()
@@ -411,8 +360,7 @@ class StreamingService:
         if not live.settled:
             live.settled = True
             live.wake()
-            if self._feed:
-                self._moved.set()
+            self._sources.note_settled()
 
     def _rejected(self, live: LiveSymbol, quote: Quote, reason: Rejection) -> None:
         self.rejected[reason] += 1
