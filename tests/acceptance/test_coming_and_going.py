@@ -85,9 +85,10 @@ def objects_of_clients() -> Counter[str]:
     return Counter(name for each in gc.get_objects() if (name := type(each).__name__) in OF_CLIENTS)
 
 
-async def objects_have_gone() -> None:
+async def objects_have_gone(before: Counter[str]) -> None:
+    """Wait until there are no more of them than ``before``, when other tests may have left some."""
     deadline = time.monotonic() + DEADLINE
-    while left := objects_of_clients():
+    while left := objects_of_clients() - before:
         assert time.monotonic() < deadline, left
         # To count is work: it must not keep the server from what it is waited for.
         await asyncio.sleep(0.5)
@@ -104,6 +105,7 @@ async def test_crowd_that_went_leaves_no_task_and_no_object(crowd: Crowd) -> Non
             "max_connections_per_address": 1_000,
         }
     )
+    before = objects_of_clients()
     async with running_node(settings) as (node, url):
         tasks = len(asyncio.all_tasks())
 
@@ -111,7 +113,7 @@ async def test_crowd_that_went_leaves_no_task_and_no_object(crowd: Crowd) -> Non
 
         await wait_until(lambda: not node.streaming.get_streaming_status(), "the end of streams")
         await wait_until(lambda: len(asyncio.all_tasks()) <= tasks, "the end of their tasks")
-        await objects_have_gone()
+        await objects_have_gone(before)
 
 
 async def test_first_client_starts_a_stream_and_the_last_one_ends_it(
