@@ -47,7 +47,8 @@ class ConfigError(StockstreamError):
         super().__init__(name, value, allowed)
 
     def __str__(self) -> str:
-        return f"setting {self.name} has the value {self.value!r}: {self.allowed}"
+        state = "is not set" if self.value is None else f"has the value {self.value!r}"
+        return f"setting {self.name} {state}: {self.allowed}"
 
 
 class RefusedError(StockstreamError):

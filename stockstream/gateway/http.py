@@ -12,6 +12,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = structlog.get_logger(__name__)
 _encoder: Final = msgspec.json.Encoder()
 
+_INDEX: Final = """stockstream: real-time stock quotes for Socket.IO clients.
+
+/socket.io/           connect a Socket.IO client here
+/socket.io-msgpack/   the same with socket.io-msgpack-parser
+/api/stats            clients, subscriptions, streams, measurements
+/healthz  /readyz     whether it lives, whether it can serve
+/metrics              for Prometheus
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependency:
@@ -80,6 +89,7 @@ class HttpDoor:
         """Add the routes to an application."""
         app.add_routes(
             [
+                web.get("/", self._index),
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics_page),
@@ -87,6 +97,10 @@ class HttpDoor:
                 web.get("/api/stats/clients/{client_id}", self._stats_of_client),
             ]
         )
+
+    async def _index(self, request: web.Request) -> web.Response:
+        """Tell a person who opened the address in a browser what this is."""
+        return web.Response(text=_INDEX)
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return json_response({"status": "ok"})

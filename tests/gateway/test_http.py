@@ -211,3 +211,9 @@ async def test_every_metric_is_the_houses_own_or_of_the_process() -> None:
         names = {key.partition("|")[0] for key in await metrics(node)}
     assert all(name.startswith(("stockstream_", "process_", "python_")) for name in names)
     assert "stockstream_delivery_latency_seconds_count" in names
+
+
+async def test_the_address_in_a_browser_says_what_it_is() -> None:
+    async with running() as node, node.http.get(node.url) as response:
+        assert response.status == 200
+        assert "/socket.io/" in await response.text()

@@ -40,7 +40,7 @@ async def test_settings_choose_a_recording() -> None:
             ProviderSettings(name="yahoo"),
             "setting PROVIDER has the value 'yahoo': one of replay, s",
         ),
-        (ProviderSettings(name="replay"), "setting REPLAY_FILE has the value None"),
+        (ProviderSettings(name="replay"), "setting REPLAY_FILE is not set"),
         (
             ProviderSettings(name="replay", replay_file=Path("/missing.csv")),
             "setting REPLAY_FILE has the value '/missing.csv': can't be read: No such file",
