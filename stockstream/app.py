@@ -71,7 +71,8 @@ class Node:
         self.writer = WriteBehind(self.store, clock=clock, random=random)
         self.bars = BarService(self.provider.bars, clock)
         # No other process has this order: a mark of theirs must not be taken for one of ours.
-        self.fanout = Fanout(clock, order=secrets.token_hex(4))
+        order = secrets.token_hex(4) if settings.recovery_window else ""
+        self.fanout = Fanout(clock, order=order)
         self.streaming = StreamingService(
             provider=self.provider,
             store=self.store,
