@@ -284,6 +284,10 @@ class Requests:
                         # Who waits for it once for each symbol would wait for minutes.
                         store_answers = False
                         log.warning("missed_updates_not_read", symbol=symbol, error=str(error))
+                    except Exception:
+                        # The border of the task: whoever waits must not wait for ever.
+                        store_answers = False
+                        log.exception("missed_updates_not_read", symbol=symbol)
                 await self._catch_up(client, symbol, catch_up, missed, since)
         finally:
             client.requests -= 1

@@ -296,6 +296,9 @@ class StreamingService:
                 cached = await self._store.get(symbol)
         except (StoreUnavailableError, TimeoutError) as error:
             log.warning("cache_not_read", symbol=symbol, error=str(error) or "no answer")
+        except Exception:
+            # The border of the task: a fault in a store must not keep the symbol silent for good.
+            log.exception("cache_not_read", symbol=symbol)
         live = self._streams.get(symbol)
         if live is None or live.seeded:
             return

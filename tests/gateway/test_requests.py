@@ -147,6 +147,21 @@ async def test_a_request_that_crashes_is_answered_counted_and_logged() -> None:
         assert (line["request"], line["client"]) == ("get_stock_data", client.id)
 
 
+async def test_a_store_that_crashes_keeps_no_client_waiting() -> None:
+    async with running() as node, node.client() as client:
+        crash = ValueError("no store says so")
+        with (
+            capture_logs() as logs,
+            patch.object(node.node.store, "get", side_effect=crash),
+            patch.object(node.node.store, "since", side_effect=crash),
+        ):
+            seen = {UPDATE: {"epoch": "e", "seq": 1}}
+            await client.ask("subscribe", {"events": [UPDATE], "since": seen})
+            assert (await client.event(UPDATE))["payload"]["snapshot"] is True
+        crashes = [line["event"] for line in logs if line["log_level"] == "error"]
+        assert sorted(crashes) == ["cache_not_read", "missed_updates_not_read"]
+
+
 async def test_no_other_client_can_be_listened_to_by_its_id() -> None:
     async with running() as node, node.client() as one, node.client() as other:
         answer = await one.ask("subscribe", {"events": [other.id]})
