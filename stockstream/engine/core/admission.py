@@ -2,10 +2,15 @@
 
 from ipaddress import IPv6Address, ip_address
 from math import ceil
+from typing import Final
 
 from stockstream.engine.errors import HandshakeRefused
 from stockstream.engine.limits import Limits
 from stockstream.engine.metrics import Metrics
+
+
+#: Seconds after which whoever is refused may try again, at most.
+_LONGEST_WAIT: Final = 30.0
 
 
 class TokenBucket:
@@ -56,12 +61,14 @@ def network_of(address: str) -> str:
 class Admission:
     """Counts sessions in all and by address, and paces handshakes."""
 
-    __slots__ = ("_addresses", "_bucket", "_limits", "_metrics", "_total")
+    __slots__ = ("_addresses", "_bucket", "_last_turn", "_limits", "_metrics", "_total")
 
     def __init__(self, limits: Limits, metrics: Metrics) -> None:
         self._limits = limits
         self._metrics = metrics
         self._bucket = TokenBucket(limits.handshakes_per_second, limits.handshake_burst)
+        # When the last one who was refused may expect to be let in.
+        self._last_turn = float("-inf")
         self._addresses: dict[str, int] = {}
         self._total = 0
 
@@ -73,18 +80,30 @@ class Admission:
         """
         if self._total >= self._limits.connections:
             self._metrics.refused_connections += 1
-            raise HandshakeRefused(503, 3, "Too many connections", retry_after=30)
+            raise HandshakeRefused(503, 3, "Too many connections", retry_after=int(_LONGEST_WAIT))
         network = network_of(address)
         count = self._addresses.get(network, 0)
         if count >= self._limits.connections_per_address:
             self._metrics.refused_address += 1
-            raise HandshakeRefused(429, 3, "Too many connections from here", retry_after=30)
-        wait = self._bucket.take(now)
-        if wait:
+            raise HandshakeRefused(
+                429, 3, "Too many connections from here", retry_after=int(_LONGEST_WAIT)
+            )
+        if self._bucket.take(now):
             self._metrics.refused_rate += 1
-            raise HandshakeRefused(503, 3, "Too many handshakes", retry_after=max(1, ceil(wait)))
+            raise HandshakeRefused(
+                503, 3, "Too many handshakes", retry_after=self._retry_after(now)
+            )
         self._addresses[network] = count + 1
         self._total += 1
+
+    def _retry_after(self, now: float) -> int:
+        """Return the seconds after which those refused before will have been let in.
+
+        Told the same time, all who were refused would come back at once, to be refused again.
+        """
+        turn = max(self._last_turn, now) + 1.0 / self._limits.handshakes_per_second
+        self._last_turn = min(turn, now + _LONGEST_WAIT)
+        return max(1, ceil(self._last_turn - now))
 
     def leave(self, address: str) -> None:
         """Count a session that ended."""

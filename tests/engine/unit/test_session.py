@@ -368,6 +368,28 @@ def test_handshakes_are_paced() -> None:
     assert fake.metrics.refused_rate == 1
 
 
+def _told_to_wait(fake: FakeHub) -> int:
+    with pytest.raises(HandshakeRefused) as refused:
+        fake.hub.admit("late")
+    assert refused.value.retry_after is not None
+    return refused.value.retry_after
+
+
+def test_those_who_are_refused_are_told_to_come_back_one_after_the_other() -> None:
+    fake = FakeHub(Limits(handshakes_per_second=2, handshake_burst=1))
+    fake.hub.admit("first")
+    assert [_told_to_wait(fake) for _ in range(6)] == [1, 1, 2, 2, 3, 3]
+    fake.now += 100
+    fake.hub.admit("late")
+    assert _told_to_wait(fake) == 1
+
+
+def test_nobody_is_told_to_wait_for_long() -> None:
+    fake = FakeHub(Limits(handshakes_per_second=1, handshake_burst=1))
+    fake.hub.admit("first")
+    assert max(_told_to_wait(fake) for _ in range(1_000)) == 30
+
+
 def test_ended_session_gives_its_place_back() -> None:
     fake = FakeHub(Limits(connections=1))
     connection, _ = fake.websocket()
