@@ -15,6 +15,8 @@ class Rejection(StrEnum):
     NOT_FINITE = "not_finite"
     #: The price is zero or negative, or another field is negative.
     NOT_POSITIVE = "not_positive"
+    #: A number that no market has: so large, or so small, that reckoning with it overflows.
+    OUT_OF_RANGE = "out_of_range"
     #: The price is absurdly far from the last one, and nothing has confirmed it yet.
     PRICE_JUMP = "price_jump"
     #: It is older than the last accepted one.
@@ -40,6 +42,11 @@ class QuoteLimits:
 
 
 DEFAULT_LIMITS: Final = QuoteLimits()
+
+#: No price is below the one or above the other, nor is a volume above it. Within them neither a
+#: percentage nor the volume of a day can overflow.
+_SMALLEST: Final = 1e-12
+_LARGEST: Final = 1e15
 
 
 class QuoteRules:
@@ -109,6 +116,10 @@ def _judge_numbers(quote: Quote) -> Rejection | None:
         return Rejection.NOT_FINITE
     if price <= 0:
         return Rejection.NOT_POSITIVE
+    # What a change is measured against.
+    references = (quote.previous_close or price, quote.open or price)
+    if not _SMALLEST <= price <= _LARGEST or any(0 < each < _SMALLEST for each in references):
+        return Rejection.OUT_OF_RANGE
     for value in (
         quote.bid,
         quote.ask,
@@ -125,4 +136,6 @@ def _judge_numbers(quote: Quote) -> Rejection | None:
             return Rejection.NOT_FINITE
         if value < 0:
             return Rejection.NOT_POSITIVE
+        if value > _LARGEST:
+            return Rejection.OUT_OF_RANGE
     return None

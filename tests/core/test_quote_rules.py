@@ -42,6 +42,15 @@ def test_no_field_may_be_nan_or_negative(field: str) -> None:
     assert outcomes == [Rejection.NOT_FINITE, Rejection.NOT_POSITIVE, None]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("price", 1e-300), ("price", 1e300), ("previous_close", 1e-300), ("volume", 1e300)],
+)
+def test_numbers_that_no_market_has_are_rejected(field: str, value: float) -> None:
+    absurd = replace(quote(1.0), **{field: value})
+    assert QuoteRules().judge(absurd, NOW, NOW) is Rejection.OUT_OF_RANGE
+
+
 def test_an_older_quote_is_rejected_and_an_equally_old_one_is_not() -> None:
     rules = QuoteRules()
     assert judge(rules, 10.0, NOW) is None

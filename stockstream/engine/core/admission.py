@@ -8,7 +8,6 @@ from stockstream.engine.errors import HandshakeRefused
 from stockstream.engine.limits import Limits
 from stockstream.engine.metrics import Metrics
 
-
 #: Seconds after which whoever is refused may try again, at most.
 _LONGEST_WAIT: Final = 30.0
 
