@@ -189,7 +189,7 @@ class Settings(BaseSettings):
         1_048_576, description="bytes that may wait for a client that does not read"
     )
     slow_consumer_timeout: _Seconds = Field(
-        30.0, description="seconds that a client may read nothing while something waits for it"
+        90.0, description="seconds that a client may read nothing while something waits for it"
     )
 
     metrics_interval: _Seconds = Field(10.0, description="seconds between two measurements")
