@@ -45,13 +45,9 @@ async def test_a_part_that_crashes_ends_the_node_with_its_error() -> None:
 
 async def serve_until_crash() -> None:
     async with running() as node:
-
-        async def crash() -> None:
-            raise Crash
-
-        # What the upkeep of streams does in any case.
+        # What ends the streams that nobody wants any more looks for them after each release.
         streaming = node.node.streaming
-        with patch.multiple(streaming, _touch=crash, _touched=-1e9):
+        with patch.object(streaming._wanted._demand, "expire", side_effect=Crash):
             streaming.acquire(AAPL)
             streaming.release(AAPL)
             await asyncio.Event().wait()

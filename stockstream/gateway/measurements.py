@@ -80,26 +80,33 @@ def describe_streaming(page: Exposition, streaming: StreamingService) -> None:
         ),
         label="state",
     )
-    page.counter("quotes_accepted", "Quotes believed.", lambda: streaming.accepted)
+    page.counter("quotes_accepted", "Quotes believed.", lambda: streaming.producer.accepted)
     page.counter(
-        "quotes_unchanged", "Quotes believed whose price was not new.", lambda: streaming.unchanged
+        "quotes_unchanged",
+        "Quotes believed whose price was not new.",
+        lambda: streaming.producer.unchanged,
     )
     page.counter(
-        "quotes_rejected", "Quotes not believed.", lambda: streaming.rejected, label="reason"
+        "quotes_rejected",
+        "Quotes not believed.",
+        lambda: streaming.producer.rejected,
+        label="reason",
     )
     page.counter(
-        "provider_errors", "Failures of the provider, one a symbol.", lambda: streaming.errors
+        "provider_errors",
+        "Failures of the provider, one a symbol.",
+        lambda: streaming.producer.errors,
     )
     page.counter(
         "provider",
         "Requests to the provider, those that failed, and connections to it that were lost.",
-        lambda: streaming.provider_traffic,
+        lambda: streaming.producer.provider_traffic,
         label="what",
     )
     page.gauge(
         "provider_circuit_open",
         "1 while the provider is left alone because it keeps failing.",
-        lambda: float(streaming.circuit is not CircuitState.CLOSED),
+        lambda: float(streaming.producer.circuit is not CircuitState.CLOSED),
     )
 
 

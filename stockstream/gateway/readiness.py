@@ -30,12 +30,12 @@ class Readiness:
         return Dependency(name="node", ready=not self.draining, state=state)
 
     def _provider(self) -> Dependency:
-        circuit = self._streaming.circuit
+        circuit = self._streaming.producer.circuit
         if circuit is not CircuitState.CLOSED:
             return Dependency(
                 name="provider", ready=False, state=f"circuit {circuit}", required=False
             )
-        if self._streaming.feed_connected is False:
+        if self._streaming.producer.feed_connected is False:
             return Dependency(name="provider", ready=False, state="disconnected", required=False)
         return Dependency(name="provider", ready=True, state="answering", required=False)
 

@@ -139,7 +139,7 @@ class SocketGateway:
     @property
     def errors(self) -> int:
         """What failed and was not the client's fault: requests, and the provider."""
-        return self._faults + self._streaming.errors
+        return self._faults + self._streaming.producer.errors
 
     @property
     def latency(self) -> LatencyHistogram:

@@ -1,23 +1,21 @@
-"""A symbol that streams now: what is known of it, and who waits for that."""
+"""A symbol that is wanted now: what is known of it, and who waits for that."""
 
 import asyncio
 
-from stockstream.core.symbol_stream import SymbolStream
 from stockstream.errors import PermanentProviderError
+from stockstream.model import StockUpdate
 from stockstream.model.topics import QuoteFailure
 
 
 class LiveSymbol:
-    """State of a stream from its first client to its last."""
+    """What is known of a symbol from its first client to its last."""
 
-    __slots__ = ("_waiters", "failure", "seeded", "settled", "state")
+    __slots__ = ("_waiters", "failure", "last", "settled")
 
-    def __init__(self, state: SymbolStream) -> None:
-        self.state = state
-        #: Whether the store was asked what was emitted last; a quote that came before the answer
-        #: would be taken for news.
-        self.seeded = False
-        #: Whether ``state.last`` is true now: confirmed, or young enough, since the stream began.
+    def __init__(self) -> None:
+        #: The last update of it.
+        self.last: StockUpdate | None = None
+        #: Whether ``last`` is true now: confirmed, or young enough, since it is wanted.
         self.settled = False
         #: What went wrong last; None once a quote was believed.
         self.failure: QuoteFailure | None = None
@@ -27,6 +25,15 @@ class LiveSymbol:
     def hopeless(self) -> bool:
         """Whether the provider said that there will never be a price."""
         return self.failure is not None and self.failure.code == PermanentProviderError.code
+
+    def settle(self, update: StockUpdate) -> bool:
+        """Take over what is true now; returns whether it is the first thing that is known."""
+        self.last = update
+        if self.settled:
+            return False
+        self.settled = True
+        self.wake()
+        return True
 
     async def wait(self, within: float) -> None:
         """Return when the price is known, will never be, or after ``within`` seconds."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
+from typing import Protocol
 
 from stockstream.core.allocation import allocate
 from stockstream.core.circuit_breaker import CircuitState
@@ -10,8 +11,21 @@ from stockstream.errors import ProviderError
 from stockstream.model import Quote, Symbol
 from stockstream.ports import Clock, QuoteProvider
 from stockstream.services.feeding import FeedLoop
-from stockstream.services.live_symbol import LiveSymbol
 from stockstream.services.polling import PollingLoop
+
+
+class SourcedSymbol(Protocol):
+    """What matters here of a symbol that streams."""
+
+    @property
+    def seeded(self) -> bool:
+        """Whether its quotes may come in."""
+        ...
+
+    @property
+    def settled(self) -> bool:
+        """Whether its price is known."""
+        ...
 
 
 class QuoteSources:
@@ -25,8 +39,8 @@ class QuoteSources:
         self,
         provider: QuoteProvider,
         *,
-        streams: Mapping[Symbol, LiveSymbol],
-        demand: Mapping[Symbol, int],
+        streams: Mapping[Symbol, SourcedSymbol],
+        demand: Callable[[Symbol], int],
         interval: float,
         batch_size: int,
         clock: Clock,
@@ -39,7 +53,7 @@ class QuoteSources:
         Args:
             provider: whose quotes are wanted.
             streams: the symbols that stream, kept up by their owner, who calls :meth:`move`.
-            demand: how many want each of them.
+            demand: how many want one of them.
             interval: seconds between two requests for a polled symbol.
             batch_size: most symbols in one request.
             clock: the time.
@@ -118,7 +132,7 @@ class QuoteSources:
         """Decide for each symbol whether it is pushed or polled."""
         symbols = {symbol for symbol, live in self._streams.items() if live.seeded}
         if self._feed:
-            demand = {symbol: self._demand[symbol] for symbol in symbols}
+            demand = {symbol: self._demand(symbol) for symbol in symbols}
             # Also while it is lost: that it is back shows only by quotes of what it carries.
             self._feed.want(allocate(demand, self._feed.symbol_limit, self._feed.carried))
         if self._poll:

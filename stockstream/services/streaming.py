@@ -7,8 +7,8 @@ and bus.
 """
 
 import asyncio
-from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -16,25 +16,19 @@ from uuid import uuid4
 
 import structlog
 
-from stockstream.clock import wait_until
-from stockstream.core.circuit_breaker import CircuitState
-from stockstream.core.demand import Demand
-from stockstream.core.quote_rules import Rejection
 from stockstream.core.symbol_stream import SymbolStream
-from stockstream.errors import PermanentProviderError, ProviderError, StoreUnavailableError
-from stockstream.model import Position, Quote, StockUpdate, Symbol
+from stockstream.errors import StoreUnavailableError
+from stockstream.model import Position, StockUpdate, Symbol
 from stockstream.model.topics import (
-    STOCK_UPDATE_ERROR,
     STOCK_UPDATED,
     STREAM_STARTED,
     STREAM_STOPPED,
-    QuoteFailure,
 )
 from stockstream.ports import Clock, QuoteProvider, QuoteRecorder, QuoteSink, QuoteStore
 from stockstream.services.bars import BarService
 from stockstream.services.event_bus import EventBus
-from stockstream.services.live_symbol import LiveSymbol
-from stockstream.services.quote_sources import QuoteSources
+from stockstream.services.producing import QuoteProducer
+from stockstream.services.wanted import WantedSymbols
 
 log = structlog.get_logger(__name__)
 
@@ -89,37 +83,33 @@ class StreamingService:
         self._recorder = recorder
         self._sink = sink
         self._bus = bus
-        self._bars = bars
         self._clock = clock
-        self._demand = Demand(settings.subscription_timeout, settings.max_symbols)
+        self._wanted = WantedSymbols(
+            linger=settings.subscription_timeout,
+            limit=settings.max_symbols,
+            clock=clock,
+            on_first=self._start,
+            on_last=self._stop,
+        )
         self._seed_timeout = settings.seed_timeout
-        self._streams: dict[Symbol, LiveSymbol] = {}
         self._remembered: OrderedDict[Symbol, SymbolStream] = OrderedDict()
         self._seeding: set[asyncio.Task[None]] = set()
         self._next_offset = self._offsets()
         #: Place of the newest update in the one order of all symbols; 0 before the first.
         self.offset = 0
-        self._touched = clock.monotonic()
-        #: Set when the last client left while no other symbol's end was near.
-        self._left = asyncio.Event()
-        self._sources = QuoteSources(
+        self.producer = QuoteProducer(
             provider,
-            streams=self._streams,
-            demand=self._demand.counts,
+            demand=self._wanted.counts.__getitem__,
             interval=settings.update_interval,
             batch_size=settings.batch_size,
+            source=SOURCE,
+            bars=bars,
+            bus=bus,
             clock=clock,
             random=random,
-            on_quotes=self._take,
-            on_error=self._provider_failed,
+            on_changes=self._emit,
+            on_confirmed=sink.settle,
         )
-        #: Quotes believed, and those of them whose price had not changed.
-        self.accepted = 0
-        self.unchanged = 0
-        #: Quotes that were not believed, by reason.
-        self.rejected: Counter[str] = Counter()
-        #: Failures of a provider, one for each symbol and time that it failed.
-        self.errors = 0
 
     # --- demand -------------------------------------------------------------------------------
 
@@ -129,38 +119,23 @@ class StreamingService:
         Raises:
             SubscriptionLimitError: as many symbols stream as may; there is nothing to release.
         """
-        if self._demand.acquire(symbol):
-            for unwanted in self._demand.make_room():
-                self._stop(unwanted)
-            self._start(symbol)
+        self._wanted.acquire(symbol)
 
     def release(self, symbol: Symbol) -> None:
         """Want it no more; its stream ends when nobody came back in time."""
-        idle = self._demand.next_end() is None
-        self._demand.release(symbol, self._clock.monotonic())
-        if idle and self._demand.next_end() is not None:
-            self._left.set()
+        self._wanted.release(symbol)
 
     def snapshot(self, symbol: Symbol) -> StockUpdate | None:
         """Return the state of a streaming symbol, or None where it is not known yet."""
-        live = self._streams.get(symbol)
-        return live.state.last if live is not None and live.settled else None
+        return self._wanted.snapshot(symbol)
 
     async def current(self, symbol: Symbol, within: float) -> StockUpdate | None:
-        """Return the state of a symbol that is wanted, waiting for its first price if need be.
+        """See :meth:`stockstream.services.wanted.WantedSymbols.current`."""
+        return await self._wanted.current(symbol, within)
 
-        Returns None where there is none ``within`` so many seconds. Cancelling is safe.
-
-        Raises:
-            PermanentProviderError: the provider says that there will never be one.
-        """
-        live = self._streams[symbol]
-        await live.wait(within)
-        if live.settled:
-            return live.state.last
-        if live.failure is not None and live.hopeless:
-            raise PermanentProviderError(SOURCE, live.failure.error, symbols=[symbol])
-        return None
+    async def ready(self, symbols: Collection[Symbol]) -> bool:
+        """Return whether what is emitted of these symbols reaches the sink: here it always does."""
+        return True
 
     async def missed(self, symbol: Symbol, position: Position) -> Sequence[StockUpdate] | None:
         """Return every update after ``position`` in order, or None where there would be a gap.
@@ -176,7 +151,7 @@ class StreamingService:
 
     def remembers(self, symbol: Symbol) -> bool:
         """Return whether a symbol streams, or goes on where it stopped when it does again."""
-        return symbol in self._streams or symbol in self._remembered
+        return self._state(symbol) is not None
 
     async def beyond(self, symbol: Symbol, offset: int) -> Sequence[StockUpdate] | None:
         """Return every update of a symbol whose offset is greater, or None where a gap is possible.
@@ -186,8 +161,7 @@ class StreamingService:
         Raises:
             StoreUnavailableError: the store can't be reached.
         """
-        live = self._streams.get(symbol)
-        state = live.state if live is not None else self._remembered.get(symbol)
+        state = self._state(symbol)
         if state is None:
             return None
         # Most symbols of a client that comes back have not changed: they cost no reading.
@@ -209,26 +183,11 @@ class StreamingService:
 
     def get_active_subscriptions(self) -> dict[str, int]:
         """Return how many want each symbol (documented, section 4.1)."""
-        return {symbol: count for symbol, count in self._demand.counts.items() if count}
+        return self._wanted.active()
 
     def get_streaming_status(self) -> dict[str, bool]:
         """Return whether each wanted symbol streams: its state is known and nothing is wrong."""
-        return {s: live.settled and live.failure is None for s, live in self._streams.items()}
-
-    @property
-    def circuit(self) -> CircuitState:
-        """Whether the provider may be polled."""
-        return self._sources.circuit
-
-    @property
-    def feed_connected(self) -> bool | None:
-        """Whether the push connection is up; None where the provider has none."""
-        return self._sources.feed_connected
-
-    @property
-    def provider_traffic(self) -> dict[str, int]:
-        """Requests to the provider, those that failed, and how often its connection was lost."""
-        return self._sources.traffic
+        return self._wanted.status()
 
     # --- the loops ----------------------------------------------------------------------------
 
@@ -236,56 +195,56 @@ class StreamingService:
         """Stream until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._sources.run())
+                tasks.create_task(self.producer.run())
+                tasks.create_task(self._wanted.run())
                 tasks.create_task(self._keep_up())
         finally:
             for task in self._seeding:
                 task.cancel()
             await asyncio.gather(*self._seeding, return_exceptions=True)
 
+    async def hand_over(self) -> None:
+        """Let other nodes stream instead: here there are none."""
+
     async def _keep_up(self) -> None:
+        touched = self._clock.monotonic()
         while True:
-            self._left.clear()
-            now = self._clock.monotonic()
-            for symbol in self._demand.expire(now):
-                self._stop(symbol)
-            self._sources.rebalance()
-            if now - self._touched >= _TOUCH_INTERVAL:
-                self._touched = now
+            await self._clock.sleep(_UPKEEP_INTERVAL)
+            self.producer.rebalance()
+            if self._clock.monotonic() - touched >= _TOUCH_INTERVAL:
+                touched = self._clock.monotonic()
                 await self._touch()
-            end = self._demand.next_end()
-            look = now + _UPKEEP_INTERVAL
-            await wait_until(self._clock, look if end is None else min(look, end), self._left)
+
+    async def _touch(self) -> None:
+        streams = self.producer.streams
+        try:
+            await self._store.touch([symbol for symbol, each in streams.items() if each.settled])
+        except StoreUnavailableError as error:
+            log.warning("cache_not_refreshed", error=str(error))
 
     def _offsets(self) -> Iterator[int]:
         while True:
             self.offset += 1
             yield self.offset
 
-    async def _touch(self) -> None:
-        try:
-            await self._store.touch([s for s, live in self._streams.items() if live.settled])
-        except StoreUnavailableError as error:
-            log.warning("cache_not_refreshed", error=str(error))
+    def _state(self, symbol: Symbol) -> SymbolStream | None:
+        stream = self.producer.streams.get(symbol)
+        return stream.state if stream is not None else self._remembered.get(symbol)
 
     def _start(self, symbol: Symbol) -> None:
         state = self._remembered.pop(symbol, None)
         if state is None:
             state = SymbolStream(symbol, uuid4().hex[:12], self._next_offset)
-        self._streams[symbol] = LiveSymbol(state)
+        self.producer.begin(symbol, state, self._wanted.live[symbol])
         task = asyncio.create_task(self._seed(symbol))
         self._seeding.add(task)
         task.add_done_callback(self._seeding.discard)
         self._bus.publish(STREAM_STARTED, symbol, source=SOURCE)
 
     def _stop(self, symbol: Symbol) -> None:
-        live = self._streams.pop(symbol)
-        live.wake()
-        self._remembered[symbol] = live.state
+        self._remembered[symbol] = self.producer.end(symbol)
         if len(self._remembered) > _REMEMBERED:
             self._remembered.popitem(last=False)
-        self._sources.move()
-        self._bars.forget(symbol)
         self._bus.publish(STREAM_STOPPED, symbol, source=SOURCE)
 
     async def _seed(self, symbol: Symbol) -> None:
@@ -299,88 +258,10 @@ class StreamingService:
         except Exception:
             # The border of the task: a fault in a store must not keep the symbol silent for good.
             log.exception("cache_not_read", symbol=symbol)
-        live = self._streams.get(symbol)
-        if live is None or live.seeded:
-            return
-        live.seeded = True
-        self._sources.move()
-        if cached is not None:
-            live.state.seed(cached)
-            self._settle(live)
-
-    # --- the way of a quote -------------------------------------------------------------------
-
-    def _take(self, quotes: Sequence[Quote]) -> None:
-        received = self._clock.monotonic()
-        now_ms = self._clock.time_ms()
-        updates: list[StockUpdate] = []
-        confirmed: list[LiveSymbol] = []
-        for quote in quotes:
-            live = self._streams.get(quote.symbol)
-            if live is None or not live.seeded:
-                continue
-            outcome = live.state.offer(quote, now_ms)
-            if isinstance(outcome, Rejection):
-                self._rejected(live, quote, outcome)
-                continue
-            self._accepted(live, quote)
-            if outcome is None:
-                self.unchanged += 1
-                confirmed.append(live)
-            else:
-                updates.append(outcome)
-        if updates:
-            self._emit(updates, received)
-        # After the changes of the same batch: a snapshot must not overtake them.
-        for live in confirmed:
-            if not live.settled:
-                self._settle(live)
-
-    def _accepted(self, live: LiveSymbol, quote: Quote) -> None:
-        self.accepted += 1
-        live.failure = None
-        state = live.state
-        if state.timestamp is not None:
-            self._bars.on_quote(
-                state.symbol, quote.price, state.timestamp, state.volume, quote.size or 0.0
-            )
+        self.producer.seed(symbol, cached)
 
     def _emit(self, updates: Sequence[StockUpdate], received: float) -> None:
         self._sink.publish(updates, received)
         self._recorder.submit(updates)
         for update in updates:
-            live = self._streams[update.symbol]
-            self._note_settled(live)
             self._bus.publish(STOCK_UPDATED, update, source=SOURCE)
-
-    def _settle(self, live: LiveSymbol) -> None:
-        """An unchanged price is not sent, but those who are new have not seen it."""
-        self._note_settled(live)
-        if live.state.last is not None:
-            self._sink.settle(live.state.last)
-
-    def _note_settled(self, live: LiveSymbol) -> None:
-        if not live.settled:
-            live.settled = True
-            live.wake()
-            self._sources.note_settled()
-
-    def _rejected(self, live: LiveSymbol, quote: Quote, reason: Rejection) -> None:
-        self.rejected[reason] += 1
-        message = f"the price {quote.price} of {quote.symbol} is not believed: {reason}"
-        self._fail(live, QuoteFailure(symbol=quote.symbol, code=reason, error=message))
-
-    def _provider_failed(self, symbol: Symbol, error: ProviderError) -> None:
-        self.errors += 1
-        live = self._streams.get(symbol)
-        if live is not None:
-            self._fail(live, QuoteFailure(symbol=symbol, code=error.code, error=str(error)))
-            live.wake()
-
-    def _fail(self, live: LiveSymbol, failure: QuoteFailure) -> None:
-        """Report a failure when it begins; while it lasts, it is counted only."""
-        if live.failure is not None and live.failure.code == failure.code:
-            return
-        live.failure = failure
-        log.warning("no_quote", symbol=failure.symbol, code=failure.code, error=failure.error)
-        self._bus.publish(STOCK_UPDATE_ERROR, failure, source=SOURCE)

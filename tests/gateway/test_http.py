@@ -76,7 +76,7 @@ async def test_a_provider_that_is_down_is_named_and_keeps_nobody_out() -> None:
     async with running(symbols=("AAPL",)) as node:
         node.poller.failure = down(retry_after=60)
         with capture_logs():
-            await until(lambda: node.node.streaming.circuit == "open")
+            await until(lambda: node.node.streaming.producer.circuit == "open")
         status, body = await node.get("/readyz")
         assert status == 200
         assert body["dependencies"]["provider"] == {
@@ -91,7 +91,7 @@ async def test_a_feed_that_is_lost_is_named() -> None:
     async with running(FakeProvider(poller=FakePoller(), feed=feed)) as node:
         with capture_logs():
             feed.fail(down())
-            await until(lambda: node.node.streaming.feed_connected is False)
+            await until(lambda: node.node.streaming.producer.feed_connected is False)
         _, body = await node.get("/readyz")
         assert body["dependencies"]["provider"]["state"] == "disconnected"
 
@@ -170,7 +170,7 @@ async def test_the_metrics_are_right() -> None:
             await each.event(UPDATE)
         node.poller.prices[AAPL] = -1.0
         with capture_logs():
-            await until(lambda: node.node.streaming.rejected.total() > 0)
+            await until(lambda: node.node.streaming.producer.rejected.total() > 0)
             node.poller.prices.clear()
         values = await metrics(node)
     assert values["stockstream_connected_clients"] == 2

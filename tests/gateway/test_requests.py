@@ -332,7 +332,7 @@ async def test_stock_data_that_cannot_be_had_now_is_our_error() -> None:
         answer = await client.ask("get_stock_data", {"symbol": "AAPL"})
         assert (answer["code"], answer["symbol"]) == ("unavailable", "AAPL")
         gateway = node.node.gateway
-        assert gateway.errors - node.node.streaming.errors == 1
+        assert gateway.errors - node.node.streaming.producer.errors == 1
 
 
 async def ask_much(client: Client, requests: int) -> list[str]:

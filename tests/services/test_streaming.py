@@ -82,7 +82,7 @@ async def test_an_unchanged_price_is_not_emitted() -> None:
         await streaming.say(A, 10.0, 10.0, 11.0, 11.0, 10.0)
         assert streaming.sink.prices(A) == [10.0, 11.0, 10.0]
         assert streaming.updates_on_the_bus == [10.0, 11.0, 10.0]
-        assert (streaming.service.accepted, streaming.service.unchanged) == (5, 2)
+        assert (streaming.service.producer.accepted, streaming.service.producer.unchanged) == (5, 2)
 
 
 async def test_an_unchanged_price_is_not_emitted_across_a_pause_of_the_stream() -> None:
@@ -154,7 +154,7 @@ async def test_a_price_that_cannot_be_true_is_counted_and_reported_once(
         await streaming.want(A)
         await streaming.say(A, 10.0, price, price)
         assert streaming.sink.prices(A) == [10.0]
-        assert streaming.service.rejected == {reason: 2}
+        assert streaming.service.producer.rejected == {reason: 2}
         assert [failure.code for failure in streaming.failures] == [reason]
         assert streaming.service.get_streaming_status() == {A: False}
         await streaming.say(A, 10.0)
@@ -174,7 +174,7 @@ async def test_a_failing_provider_is_reported_once_for_each_symbol_and_time_that
         assert sorted(failure.symbol for failure in streaming.failures) == [A, B]
         assert {failure.code for failure in streaming.failures} == {"provider_temporary"}
         assert [line["event"] for line in logs] == ["no_quote", "no_quote"]
-        assert streaming.service.errors > 10
+        assert streaming.service.producer.errors > 10
         streaming.poller.failure = None
         await streaming.clock.advance(60)
         streaming.poller.failure = down()
@@ -222,7 +222,7 @@ async def test_current_is_none_where_no_price_comes_in_time() -> None:
         await streaming.want(A)
         assert await streaming.service.current(A, within=0.001) is None
         # Nor does who gave up leave anything behind.
-        assert not streaming.service._streams[A]._waiters
+        assert not streaming.service._wanted.live[A]._waiters
 
 
 async def test_current_is_none_where_the_provider_is_down() -> None:

@@ -34,7 +34,7 @@ async def test_of_what_is_pushed_only_the_first_price_is_polled() -> None:
         assert (streaming.poller.count(A), streaming.poller.count(B)) == (1, 1)
         assert (streaming.sink.prices(A), streaming.sink.prices(B)) == ([1.0, 1.1], [1.0])
         assert streaming.sink.prices(C) == []
-        assert streaming.service.feed_connected
+        assert streaming.service.producer.feed_connected
 
 
 async def test_an_answer_that_was_on_its_way_when_a_price_was_pushed_is_passed_over() -> None:
@@ -94,7 +94,7 @@ async def test_while_the_feed_is_lost_everything_is_polled() -> None:
         await streaming.clock.advance(0)
         feed.fail(down())
         assert await polled(streaming) == {A, B}
-        assert streaming.service.feed_connected is False
+        assert streaming.service.producer.feed_connected is False
         # It is connected again, and what it carried is watched still.
         assert feed.open == 1
         assert feed.watched[-1] == {A, B}
