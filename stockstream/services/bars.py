@@ -1,6 +1,7 @@
 """Bars of every timeframe: the provider's history, continued by the quotes seen here."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,6 +19,8 @@ from stockstream.services.bar_history import Answer, BarHistory, BarHistoryLimit
 
 #: Most bars that can be asked for at once.
 MAX_LIMIT: Final = 1_000
+#: Most bars of one range: a year of minutes of an exchange, 252 days of 390.
+MAX_RANGE: Final = 100_000
 #: So many bars and less cost little, also when asked for after each quote.
 FEW: Final = 2
 _DEFAULT_LIMITS: Final = BarHistoryLimits()
@@ -126,6 +129,48 @@ class BarService:
         if answer.error is not None and not answer.bars:
             raise _refusal(symbol, answer.error)
         return answer.bars[-limit:]
+
+    async def range(
+        self,
+        symbol: Symbol,
+        timeframe: Timeframe,
+        *,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        limit: int = MAX_LIMIT,
+    ) -> Sequence[Bar]:
+        """Return the bars that start within a stretch of time, in order of time.
+
+        With ``start_ms`` they are the oldest ``limit`` of them, so that the next page starts after
+        the last one; without it the newest. The last bar there is may still be forming. Cancelling
+        is safe.
+
+        Args:
+            symbol: in canonical form.
+            timeframe: length of a bar.
+            start_ms: bars that start before it, in ms since the epoch, are left out.
+            end_ms: so are those that start at it or later; None: up to now.
+            limit: 1 to 100,000.
+
+        Raises:
+            InvalidPayloadError: ``limit`` is out of bounds, or the stretch ends before it starts.
+            UnavailableError: there are no bars right now; later there may be.
+            InvalidSymbolError: there are none and there never will be: the provider knows of no
+                such symbol.
+        """
+        if not 1 <= limit <= MAX_RANGE:
+            raise InvalidPayloadError(f"limit must be 1 to {MAX_RANGE}, not {limit}", symbol=symbol)
+        if start_ms is not None and end_ms is not None and start_ms > end_ms:
+            raise InvalidPayloadError(
+                f"from ({start_ms}) must not be after to ({end_ms})", symbol=symbol
+            )
+        bars = [
+            bar
+            for bar in await self.bars(symbol, timeframe, MAX_LIMIT)
+            if (start_ms is None or start_ms <= bar.timestamp)
+            and (end_ms is None or bar.timestamp < end_ms)
+        ]
+        return bars[:limit] if start_ms is not None else bars[-limit:]
 
     def _joined(
         self, answer: Answer, symbol: Symbol, minutes: MinuteBars, timeframe: Timeframe, limit: int
