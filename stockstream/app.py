@@ -26,6 +26,7 @@ from stockstream.gateway.client import Client
 from stockstream.gateway.exposition import Exposition
 from stockstream.gateway.fanout import Fanout
 from stockstream.gateway.http import HttpDoor, errors_as_json
+from stockstream.gateway.http_identity import identified
 from stockstream.gateway.readiness import Readiness
 from stockstream.gateway.recovery import Recovery
 from stockstream.gateway.requests import Requests
@@ -137,7 +138,7 @@ class Node:
 
     def web_app(self) -> web.Application:
         """Return all routes as one application."""
-        app = web.Application(middlewares=[errors_as_json])
+        app = web.Application(middlewares=[errors_as_json, identified()])
         for form, server in self.servers.items():
             server.attach(app, PATHS[form])
         HttpDoor(

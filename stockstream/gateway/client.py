@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from stockstream.engine import Connection, Message
+from stockstream.model.identity import Identity
 from stockstream.wire.packets import WireForm, encode_event
 
 
@@ -20,12 +21,20 @@ class Client:
         "gone",
         "histories",
         "id",
+        "identity",
         "rates",
         "requests",
         "resuming",
     )
 
-    def __init__(self, sid: str, connection: Connection, form: WireForm, connected_at: int) -> None:
+    def __init__(
+        self,
+        sid: str,
+        connection: Connection,
+        form: WireForm,
+        connected_at: int,
+        identity: Identity,
+    ) -> None:
         #: Its Socket.IO session id.
         self.id = sid
         self.connection = connection
@@ -33,6 +42,8 @@ class Client:
         self.form = form
         #: In ms since the epoch.
         self.connected_at = connected_at
+        #: Who it is; the same user for as long as it is connected, with roles that may change.
+        self.identity = identity
         #: By event that it is subscribed to: once it has got a mark above this offset, it has got
         #: what the subscription began with; and of all updates of the event, those up to here.
         self.floors: dict[str, int] = {}

@@ -26,6 +26,7 @@ from stockstream.gateway.client import Client
 from stockstream.gateway.fanout import Fanout
 from stockstream.gateway.requests import CHUNK, Requests
 from stockstream.model import StockUpdate
+from stockstream.model.identity import Identity
 from stockstream.ports import Clock
 from stockstream.services.streaming import StreamingService
 from stockstream.wire.names import parse_channel
@@ -46,6 +47,8 @@ class _Lost:
     id: str
     form: WireForm
     connected_at: int
+    #: Whose it is: nobody else gets it.
+    user: str
     floors: dict[str, int]
     rates: dict[str, float]
     histories: frozenset[str]
@@ -130,6 +133,7 @@ class Recovery:
             id=client.id,
             form=client.form,
             connected_at=client.connected_at,
+            user=client.identity.user,
             floors=dict(client.floors),
             rates=dict(client.rates),
             histories=client.histories,
@@ -139,7 +143,7 @@ class Recovery:
         self._tidy()
 
     async def recover(
-        self, sid: str, connection: Connection, form: WireForm, mark: str
+        self, sid: str, connection: Connection, form: WireForm, mark: str, identity: Identity
     ) -> Return | None:
         """Give a session back to a client that has connected again.
 
@@ -150,16 +154,17 @@ class Recovery:
             connection: the client's new connection.
             form: how its packets are encoded.
             mark: of the last event that it got.
+            identity: who has connected.
 
         Returns:
             What it missed, or None where the session can't be given back whole.
         """
         offset = self._fanout.offset_of(mark)
-        lost = self._take(sid, form)
+        lost = self._take(sid, form, identity.user)
         if lost is None or offset is None:
             self.refused += 1
             return None
-        client = Client(lost.id, connection, form, lost.connected_at)
+        client = Client(lost.id, connection, form, lost.connected_at, identity)
         client.floors, client.rates = lost.floors, lost.rates
         client.histories = lost.histories
         client.resuming = asyncio.Event()
@@ -212,7 +217,11 @@ class Recovery:
             self._subscriptions -= len(lost.floors)
         return lost
 
-    def _take(self, sid: str, form: WireForm) -> _Lost | None:
+    def _take(self, sid: str, form: WireForm, user: str) -> _Lost | None:
+        found = self._lost.get(sid)
+        if found is not None and found.user != user:
+            # Its owner may still come back to it.
+            return None
         lost = self._forget(sid)
         if lost is None or lost.until < self._clock.monotonic() or lost.form is not form:
             return None

@@ -15,6 +15,7 @@ from stockstream.gateway.client import Client
 from stockstream.gateway.fanout import Fanout
 from stockstream.gateway.recovery import Recovery, Return
 from stockstream.gateway.requests import Requests
+from stockstream.model.identity import LOCAL_USER
 from stockstream.ports import Clock
 from stockstream.services.streaming import StreamingService
 from stockstream.wire import names
@@ -73,7 +74,7 @@ class SocketGateway:
             return None
         # It may come back before this end has noticed that the old connection is broken.
         await server.drop(sid)
-        back = await self.recovery.recover(sid, connection, form, mark)
+        back = await self.recovery.recover(sid, connection, form, mark, LOCAL_USER)
         if back is None:
             return None
         self._returning[connection] = back
@@ -157,7 +158,11 @@ class SocketGateway:
             # Somebody has that session by now.
             self._requests.forget(back.client)
             back = None
-        client = back.client if back else Client(sid, connection, form, self._clock.time_ms())
+        client = (
+            back.client
+            if back
+            else Client(sid, connection, form, self._clock.time_ms(), LOCAL_USER)
+        )
         self._clients[sid] = client
         log.debug("client_connected", client=sid, address=connection.remote_address)
         # The acceptance itself has to leave first: it does when this handler returns.

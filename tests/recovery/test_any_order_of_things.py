@@ -21,6 +21,7 @@ from stockstream.gateway.fanout import Fanout
 from stockstream.gateway.recovery import Recovery
 from stockstream.gateway.requests import Requests
 from stockstream.model import StockUpdate, Symbol
+from stockstream.model.identity import LOCAL_USER
 from stockstream.services.bar_updates import BarUpdates
 from stockstream.services.bars import BarService
 from stockstream.services.event_bus import EventBus
@@ -340,7 +341,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
         back = None
         if user.sid:
             recovering = asyncio.create_task(
-                self.recovery.recover(user.sid, connection, user.form, user.mark)
+                self.recovery.recover(user.sid, connection, user.form, user.mark, LOCAL_USER)
             )
             for symbol in meanwhile:
                 await self.clock.advance(_READING / 2)
@@ -353,7 +354,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
             assert not known or user.asked_since, "a session was refused for no reason"
             user.begin()
             user.sid = f"s{next(self.sids)}"
-            user.client = Client(user.sid, connection, user.form, 0)
+            user.client = Client(user.sid, connection, user.form, 0, LOCAL_USER)
             self._welcome(user.client, self.fanout.mark())
             return
         event(f"recovered, {min(len(back.missed), 5)} missed")
