@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Final
 
+from stockstream.core.ohlcv import OhlcvWindow, bounds_of
 from stockstream.model import Bar, Timeframe
 
 #: How many minutes are kept unless said otherwise: two days around the clock.
@@ -14,8 +15,8 @@ DEFAULT_MINUTES: Final = 2 * 24 * 60
 # The oldest minutes leave by the hour: shifting whole arrays each minute would cost more.
 _TRIM: Final = 60
 
-_floor = Timeframe.M1.floor
 _MINUTE_MS: Final = Timeframe.M1.duration_ms
+_minute = bounds_of(Timeframe.M1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +37,15 @@ class MinuteBars:
     """
 
     __slots__ = (
-        "_close",
         "_closes",
-        "_end",
-        "_high",
         "_highs",
         "_keep",
-        "_low",
         "_lows",
-        "_open",
         "_opens",
         "_seen",
-        "_start",
         "_starts",
-        "_volume",
         "_volumes",
+        "_window",
         "late",
         "revision",
     )
@@ -68,9 +63,8 @@ class MinuteBars:
         self._lows = array("d")
         self._closes = array("d")
         self._volumes = array("d")
-        # The forming minute reaches from _start to before _end; both lie before any quote at first.
-        self._start = self._end = -_MINUTE_MS
-        self._open = self._high = self._low = self._close = self._volume = 0.0
+        #: The forming minute.
+        self._window = OhlcvWindow(_minute)
         # No volume of a day is above this: the first quote looks like the first of a new day.
         self._seen = inf
 
@@ -85,7 +79,8 @@ class MinuteBars:
                 quote before; where there is no such quote, or the day starts anew, by ``size``.
             size: volume of this trade alone, 0 where unknown.
         """
-        if timestamp < self._start:
+        window = self._window
+        if timestamp < window.start:
             self.late += 1
             return
         self.revision += 1
@@ -93,35 +88,21 @@ class MinuteBars:
         self._seen = day_volume
         if traded < 0.0:
             traded = size
-        if timestamp >= self._end:
-            self._begin(timestamp, price, traded)
-            return
-        if price > self._high:
-            self._high = price
-        elif price < self._low:
-            self._low = price
-        self._close = price
-        self._volume += traded
+        finished = window.add(price, timestamp, traded)
+        if finished is not None:
+            self._finish(finished)
 
     def interrupt(self) -> None:
         """Note that quotes are missed from now on: their volume is not the next bar's."""
         self._seen = inf
 
-    def _begin(self, timestamp: int, price: float, traded: float) -> None:
-        if self.revision > 1:
-            self._finish()
-        self._start = _floor(timestamp)
-        self._end = self._start + _MINUTE_MS
-        self._open = self._high = self._low = self._close = price
-        self._volume = traded
-
-    def _finish(self) -> None:
-        self._starts.append(self._start)
-        self._opens.append(self._open)
-        self._highs.append(self._high)
-        self._lows.append(self._low)
-        self._closes.append(self._close)
-        self._volumes.append(self._volume)
+    def _finish(self, bar: Bar) -> None:
+        self._starts.append(bar.timestamp)
+        self._opens.append(bar.open)
+        self._highs.append(bar.high)
+        self._lows.append(bar.low)
+        self._closes.append(bar.close)
+        self._volumes.append(bar.volume)
         if len(self._starts) >= self._keep + _TRIM:
             del self._starts[:_TRIM]
             for column in (self._opens, self._highs, self._lows, self._closes, self._volumes):
@@ -130,16 +111,7 @@ class MinuteBars:
     @property
     def forming(self) -> Bar | None:
         """The minute of the last quote, None before the first quote."""
-        if not self.revision:
-            return None
-        return Bar(
-            timestamp=self._start,
-            open=self._open,
-            high=self._high,
-            low=self._low,
-            close=self._close,
-            volume=self._volume,
-        )
+        return self._window.forming
 
     def bars(self, timeframe: Timeframe, limit: int) -> list[Bar]:
         """Return the newest ``limit`` bars of that timeframe, in order of time.
@@ -177,7 +149,8 @@ class MinuteBars:
 
     def mark(self) -> Mark:
         """Return this moment, for ``traded_since``."""
-        return Mark(self._start, self._volume)
+        minute = self.forming
+        return Mark(minute.timestamp, minute.volume) if minute is not None else Mark()
 
     def traded_since(self, mark: Mark, start: int, end: int) -> float:
         """Return the volume of the minutes from ``start`` to before ``end`` (ms) after ``mark``."""
@@ -186,21 +159,16 @@ class MinuteBars:
             return 0.0
         begin = bisect_left(self._starts, start)
         volume = sum(self._volumes[begin : bisect_left(self._starts, end)])
-        if start <= self._start < end:
-            volume += self._volume
+        if start <= self._window.start < end:
+            volume += self._window.volume
         return volume - mark.volume if start == mark.minute else volume
 
 
 def aggregate(bars: Iterable[Bar], timeframe: Timeframe) -> list[Bar]:
     """Return ``bars``, which are in order of time, as bars of a timeframe that is not smaller."""
-    result: list[Bar] = []
-    for bar in bars:
-        start = timeframe.floor(bar.timestamp)
-        if result and result[-1].timestamp == start:
-            result[-1] = _continued(result[-1], bar)
-        else:
-            result.append(_relabelled(bar, start))
-    return result
+    window = OhlcvWindow(bounds_of(timeframe))
+    result = [ended for bar in bars if (ended := window.add_bar(bar)) is not None]
+    return [*result, forming] if (forming := window.forming) is not None else result
 
 
 def merge(older: Sequence[Bar], live: Sequence[Bar], *, traded: float | None) -> list[Bar]:
