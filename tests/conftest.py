@@ -14,6 +14,29 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--reference",
+        action="store_true",
+        help="run the engine's cases against Node's own socket.io server as well",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the reference out unless it is asked for: it checks the cases, not this server."""
+    if config.getoption("--reference"):
+        return
+    kept = [item for item in items if not _is_reference(item)]
+    if len(kept) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if _is_reference(item)])
+        items[:] = kept
+
+
+def _is_reference(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and callspec.params.get("target") == "node"
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("recordings") and not RECORDED_DAY.exists():
         pytest.skip(f"needs {RECORDED_DAY.name} in ../shared/data")

@@ -41,7 +41,7 @@ def engine_process() -> Iterator[TargetProcess]:
 # Not parametrized for the session: in random order the servers would be restarted all the time.
 @pytest.fixture(params=["node", "engine"])
 def target(request: pytest.FixtureRequest) -> TargetProcess:
-    """Each of the servers in turn."""
+    """Each of the servers in turn; the reference only where `--reference` asks for it."""
     process: TargetProcess = request.getfixturevalue(f"{request.param}_process")
     return process
 
