@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOG = VENV / "setup.log"
-NODE_PROJECT = ROOT / "tests" / "js"
+#: Folders with npm packages: the tests' JavaScript programs, and the browser module.
+NODE_PROJECTS = (ROOT / "tests" / "js", ROOT / "stockstream" / "web")
 
 #: What pip says when it could not reach a package index at all.
 NO_NETWORK_SIGNS = ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "ProxyError")
@@ -34,7 +35,8 @@ def main(arguments: list[str]) -> int:
             await_turn(lock)
             prepare_python("runtime" if profile == "runtime" else "dev")
             if profile == "tests":
-                prepare_node()
+                for project in NODE_PROJECTS:
+                    prepare_node(project)
     except (SetupError, OSError) as error:
         print(f"stockstream set-up: {error}", file=sys.stderr)
         return 1
@@ -96,14 +98,14 @@ def pip(*arguments: str) -> None:
     run([*command, "install", *options, *arguments], "pip failed")
 
 
-def prepare_node() -> None:
-    """Install the locked npm packages of the tests."""
-    lock = NODE_PROJECT / "package-lock.json"
-    stamp = NODE_PROJECT / "node_modules" / ".installed"
-    if not lock.exists() or has_stamp(stamp, checksum(lock)):
+def prepare_node(project: Path) -> None:
+    """Install the locked npm packages of a folder."""
+    lock = project / "package-lock.json"
+    stamp = project / "node_modules" / ".installed"
+    if has_stamp(stamp, checksum(lock)):
         return
     print("Installing npm packages for the tests ...", file=sys.stderr)
-    run(["npm", "ci", "--no-audit", "--no-fund", "--prefix", str(NODE_PROJECT)], "npm ci failed")
+    run(["npm", "ci", "--no-audit", "--no-fund", "--prefix", str(project)], "npm ci failed")
     stamp.write_text(checksum(lock))
 
 
