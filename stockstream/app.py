@@ -30,8 +30,10 @@ from stockstream.gateway.http_identity import identified
 from stockstream.gateway.readiness import Readiness
 from stockstream.gateway.recovery import Recovery
 from stockstream.gateway.requests import Requests
+from stockstream.gateway.rest import RestDoor
 from stockstream.gateway.servers import PATHS, ServerSettings, open_server
 from stockstream.gateway.sockets import SocketGateway
+from stockstream.gateway.web import WebDoor, WebSettings
 from stockstream.model.event import Event
 from stockstream.model.symbol import Symbol
 from stockstream.model.topics import PERFORMANCE_ALERT, PERFORMANCE_METRICS_COLLECTED
@@ -40,6 +42,7 @@ from stockstream.providers import ProviderSettings, open_provider
 from stockstream.services.bar_updates import BarUpdates
 from stockstream.services.bars import BarService
 from stockstream.services.event_bus import EventBus
+from stockstream.services.lookups import Lookups
 from stockstream.services.monitoring import PerformanceMonitor
 from stockstream.services.streaming import StreamingService, StreamingSettings
 from stockstream.storage.memory import MemoryQuoteStore
@@ -135,19 +138,36 @@ class Node:
         self.readiness = Readiness(
             streaming=self.streaming, store=self.store, store_name=store_name
         )
+        self.lookups = Lookups(self.streaming, self.store)
+        self._metrics = Exposition()
+        self.web = self._open_web(clock)
+        self._describe(self._metrics)
 
     def web_app(self) -> web.Application:
         """Return all routes as one application."""
-        app = web.Application(middlewares=[errors_as_json, identified()])
+        app = web.Application(
+            middlewares=[errors_as_json, identified()],
+            client_max_size=self.settings.max_payload_bytes,
+        )
         for form, server in self.servers.items():
             server.attach(app, PATHS[form])
-        HttpDoor(
+        self.web.attach(app)
+        return app
+
+    def _open_web(self, clock: Clock) -> WebDoor:
+        state = HttpDoor(
             dependencies=self.readiness.check,
             statistics=self.statistics,
             client_info=self.gateway.get_client_info,
-            metrics=self._exposition().page,
-        ).add_routes(app)
-        return app
+            metrics=self._metrics.page,
+        )
+        rest = RestDoor(
+            streaming=self.streaming,
+            bars=self.bars,
+            lookups=self.lookups,
+            clock=clock,
+        )
+        return WebDoor([rest, state], _web_settings(self.settings), clock)
 
     def statistics(self) -> Mapping[str, Any]:
         """Return the documented statistics of all parts (sections 3.2, 4.1 and 7.1)."""
@@ -181,8 +201,7 @@ class Node:
         """End every session: clients are told, and come back to another node or later."""
         await asyncio.gather(*(server.shutdown() for server in self.servers.values()))
 
-    def _exposition(self) -> Exposition:
-        page = Exposition()
+    def _describe(self, page: Exposition) -> None:
         measurements.describe_gateway(page, self.gateway, self.fanout)
         measurements.describe_streaming(page, self.streaming)
         measurements.describe_bus(page, self.bus)
@@ -191,7 +210,7 @@ class Node:
         measurements.describe_store(page, self.store)
         measurements.describe_engine(page, list(self.servers.values()))
         measurements.describe_monitor(page, self.monitor)
-        return page
+        measurements.describe_web(page, self.web)
 
 
 @asynccontextmanager
@@ -329,6 +348,15 @@ def _provider_settings(settings: Settings) -> ProviderSettings:
         replay_file=settings.replay_file,
         replay_speed=settings.replay_speed,
         replay_loop=settings.replay_loop,
+    )
+
+
+def _web_settings(settings: Settings) -> WebSettings:
+    return WebSettings(
+        cors_origins=settings.cors_origins,
+        trusted_proxies=settings.trusted_proxies,
+        requests_per_second=settings.max_requests_per_second,
+        body_seconds=settings.body_timeout,
     )
 
 

@@ -176,6 +176,9 @@ class Settings(BaseSettings):
     max_handshakes_per_second: Annotated[float, Field(gt=0)] = Field(
         500.0, description="new clients a second; more are told to come back later"
     )
+    max_requests_per_second: Annotated[float, Field(gt=0)] = Field(
+        50.0, description="HTTP requests a second of one address under /api; more are refused"
+    )
     max_payload_bytes: Annotated[int, Field(ge=1_000)] = Field(
         1_000_000, description="largest message that a client may send"
     )

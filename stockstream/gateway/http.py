@@ -8,15 +8,19 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from stockstream.gateway.responses import error_response, json_response
+from stockstream.gateway.routes import TEXT, Answer, Call, Route
+from stockstream.model import Alert, PerformanceMetrics
+from stockstream.wire.parameters import ClientParameters, NoParameters
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = structlog.get_logger(__name__)
-_encoder: Final = msgspec.json.Encoder()
 
 _INDEX: Final = """stockstream: real-time stock quotes for Socket.IO clients.
 
 /socket.io/           connect a Socket.IO client here
 /socket.io-msgpack/   the same with socket.io-msgpack-parser
-/api/stats            clients, subscriptions, streams, measurements
+/api/docs             every other address, described
 /healthz  /readyz     whether it lives, whether it can serve
 /metrics              for Prometheus
 """
@@ -35,16 +39,57 @@ class Dependency:
     required: bool = True
 
 
-def json_response(payload: Any, status: int = 200) -> web.Response:
-    """Return a response of anything that msgspec encodes."""
-    return web.Response(
-        body=_encoder.encode(payload), status=status, content_type="application/json"
-    )
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """That the process lives."""
+
+    status: str
 
 
-def error_response(status: int, kind: str, code: str, message: str) -> web.Response:
-    """Return an error in the shape that the contract gives all errors (section 2)."""
-    return json_response({"type": kind, "code": code, "message": message}, status)
+class DependencyState(msgspec.Struct, frozen=True, kw_only=True):
+    """See :class:`Dependency`."""
+
+    ready: bool
+    required: bool
+    state: str
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a node can serve."""
+
+    status: str
+    #: By name.
+    dependencies: dict[str, DependencyState]
+
+
+class Statistics(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What `/api/stats` tells (documented, sections 3.2, 4.1 and 7.1); there may be more."""
+
+    node_id: str
+    connected_clients: int
+    #: By event, clients; by symbol, subscriptions; by symbol, whether a price is known.
+    subscriptions: dict[str, int]
+    active_subscriptions: dict[str, int]
+    streaming: dict[str, bool]
+    metrics: PerformanceMetrics | None
+    average_metrics: PerformanceMetrics | None
+    alerts: list[Alert]
+
+
+class ClientStatistics(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What is told of one client; there may be more."""
+
+    client_id: str
+    #: In ms since the epoch, and in ms.
+    connected_at: int
+    connection_duration: int
+    subscriptions: list[str]
+    transport: str
+    remote_address: str
+    messages_out: int
+    bytes_out: int
+    #: Updates replaced by later ones, and what came too late, because it reads slowly.
+    conflated: int
+    dropped: int
 
 
 @web.middleware
@@ -85,47 +130,97 @@ class HttpDoor:
         self._client_info = client_info
         self._metrics = metrics
 
-    def add_routes(self, app: web.Application) -> None:
-        """Add the routes to an application."""
-        app.add_routes(
-            [
-                web.get("/", self._index),
-                web.get("/healthz", self._healthz),
-                web.get("/readyz", self._readyz),
-                web.get("/metrics", self._metrics_page),
-                web.get("/api/stats", self._stats),
-                web.get("/api/stats/clients/{client_id}", self._stats_of_client),
-            ]
-        )
+    def routes(self) -> list[Route]:
+        """Return what there is to be asked."""
+        return [
+            Route(
+                name="index",
+                path="/",
+                handler=self._index,
+                summary="What this is, for a person.",
+                tag="operations",
+                answers={200: Answer("A page of text.", media_type=TEXT)},
+                limited=False,
+            ),
+            Route(
+                name="healthz",
+                path="/healthz",
+                handler=self._healthz,
+                summary="Whether the process lives.",
+                tag="operations",
+                answers={200: Answer("It does.", body=Health)},
+                limited=False,
+            ),
+            Route(
+                name="readyz",
+                path="/readyz",
+                handler=self._readyz,
+                summary="Whether this node can serve, and the state of each thing it depends on.",
+                tag="operations",
+                answers={
+                    200: Answer("It can.", body=Readiness),
+                    503: Answer("It can't, or is shutting down.", body=Readiness),
+                },
+                limited=False,
+            ),
+            Route(
+                name="metrics",
+                path="/metrics",
+                handler=self._metrics_page,
+                summary="Metrics for Prometheus.",
+                tag="operations",
+                answers={200: Answer("Prometheus text.", media_type=TEXT)},
+                limited=False,
+            ),
+            Route(
+                name="stats",
+                path="/api/stats",
+                handler=self._stats,
+                summary="Clients, subscriptions, streams and measurements of this node.",
+                tag="operations",
+                answers={200: Answer("As of now.", body=Statistics)},
+            ),
+            Route(
+                name="client_stats",
+                path="/api/stats/clients/{client_id}",
+                handler=self._stats_of_client,
+                summary="One client of this node.",
+                tag="operations",
+                parameters=ClientParameters,
+                answers={200: Answer("As of now.", body=ClientStatistics)},
+                errors=frozenset({404}),
+            ),
+        ]
 
-    async def _index(self, request: web.Request) -> web.Response:
+    async def _index(self, call: Call[NoParameters]) -> web.Response:
         """Tell a person who opened the address in a browser what this is."""
         return web.Response(text=_INDEX)
 
-    async def _healthz(self, request: web.Request) -> web.Response:
-        return json_response({"status": "ok"})
+    async def _healthz(self, call: Call[NoParameters]) -> web.Response:
+        return json_response(Health(status="ok"))
 
-    async def _readyz(self, request: web.Request) -> web.Response:
+    async def _readyz(self, call: Call[NoParameters]) -> web.Response:
         dependencies = await self._dependencies()
         ready = all(each.ready or not each.required for each in dependencies)
-        body = {
-            "status": "ready" if ready else "not ready",
-            "dependencies": {
-                each.name: {"ready": each.ready, "required": each.required, "state": each.state}
+        body = Readiness(
+            status="ready" if ready else "not ready",
+            dependencies={
+                each.name: DependencyState(
+                    ready=each.ready, required=each.required, state=each.state
+                )
                 for each in dependencies
             },
-        }
+        )
         return json_response(body, 200 if ready else 503)
 
-    async def _metrics_page(self, request: web.Request) -> web.Response:
+    async def _metrics_page(self, call: Call[NoParameters]) -> web.Response:
         return web.Response(body=self._metrics(), content_type="text/plain", charset="utf-8")
 
-    async def _stats(self, request: web.Request) -> web.Response:
+    async def _stats(self, call: Call[NoParameters]) -> web.Response:
         return json_response(self._statistics())
 
-    async def _stats_of_client(self, request: web.Request) -> web.Response:
-        client_id = request.match_info["client_id"]
-        info = self._client_info(client_id)
+    async def _stats_of_client(self, call: Call[ClientParameters]) -> web.Response:
+        info = self._client_info(call.parameters.client_id)
         if info is None:
             return error_response(404, "stats_error", "not_found", "there is no such client here")
         return json_response(info)

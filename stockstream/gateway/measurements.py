@@ -8,6 +8,7 @@ from stockstream.engine import AsyncServer
 from stockstream.gateway.exposition import Exposition
 from stockstream.gateway.fanout import Fanout
 from stockstream.gateway.sockets import SocketGateway
+from stockstream.gateway.web import WebDoor
 from stockstream.ports import QuoteStore
 from stockstream.services.bar_history import BarHistory
 from stockstream.services.event_bus import EventBus
@@ -163,6 +164,17 @@ def describe_store(page: Exposition, store: QuoteStore) -> None:
             "Readings of something that another program wrote, and is no update.",
             lambda: store.undecodable,
         )
+
+
+def describe_web(page: Exposition, web: WebDoor) -> None:
+    """Show what is asked over plain HTTP."""
+    page.counter("http_requests", "Requests, by route.", lambda: web.router.requests, label="route")
+    page.counter(
+        "http_requests_refused",
+        "Requests refused, by the code that the client got.",
+        lambda: {**web.router.refused, "forbidden_origin": web.cors.refused},
+        label="code",
+    )
 
 
 def describe_engine(page: Exposition, servers: Sequence[AsyncServer]) -> None:

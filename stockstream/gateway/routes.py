@@ -17,8 +17,8 @@ in ``/api/docs``. A route with a ``body`` gets it decoded in ``call.body``.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -46,21 +46,30 @@ class Call(Generic[P]):
 Handler = Callable[[Call[Any]], Awaitable[web.StreamResponse]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a status of a route means."""
 
     description: str
+    _: KW_ONLY
     #: Type of the body, as msgspec knows it; None where it is not JSON.
     body: Any = None
     media_type: str = JSON
+
+
+class Door(Protocol):
+    """Something that can be asked over HTTP."""
+
+    def routes(self) -> list["Route"]:
+        """Return what there is to be asked."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """A method of a path, and all that there is to say about it."""
 
-    #: Of the operation; its errors are of the type ``<name>_error``.
+    #: Of the operation: in metrics, logs, and generated clients.
     name: str
     #: As aiohttp writes it: ``/api/bars/{symbol}``.
     path: str
@@ -85,5 +94,5 @@ class Route:
 
     @property
     def error_type(self) -> str:
-        """The ``type`` of its errors."""
-        return f"{self.name}_error"
+        """The ``type`` of its errors: ``bars_error`` for all below ``/api/bars``."""
+        return f"{self.path.removeprefix('/api').split('/')[1] or self.name}_error"

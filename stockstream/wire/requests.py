@@ -54,9 +54,13 @@ def decode_request(kind: type[R], payload: object) -> R:
     try:
         return msgspec.convert(payload, kind)
     except msgspec.ValidationError as error:
-        # "Expected `array`, got `int` - at `$.events`": the path names the field.
-        problem, _, path = str(error).partition(" - at `$")
-        field = path.strip(".`") or "payload"
-        raise InvalidPayloadError(f"{field}: {problem[:1].lower()}{problem[1:]}") from None
+        raise InvalidPayloadError(named_problem(error, "payload")) from None
     except RecursionError:
         raise InvalidPayloadError("the payload is nested too deeply") from None
+
+
+def named_problem(error: msgspec.ValidationError, whole: str) -> str:
+    """Return what msgspec found, the field first; ``whole`` where it is no single field."""
+    # "Expected `array`, got `int` - at `$.events`": the path names the field.
+    problem, _, path = str(error).partition(" - at `$")
+    return f"{path.strip('.`') or whole}: {problem[:1].lower()}{problem[1:]}"
