@@ -50,6 +50,14 @@ def configure_logging(level: LogLevel, form: LogFormat) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )
+    logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """Leave out what aiohttp logs, with a traceback, of requests that are no HTTP."""
+    error = record.exc_info[1] if record.exc_info else None
+    # By name: aiohttp is not imported for commands that need no server.
+    return type(error).__module__ != "aiohttp.http_exceptions"

@@ -97,3 +97,14 @@ def test_a_line_goes_where_sys_stderr_leads_at_the_moment() -> None:
     assert logged(program) == ""
     (line,) = logged(program + "sys.__stderr__.write(room.getvalue())").splitlines()
     assert json.loads(line)["event"] == "listening"
+
+
+def test_requests_that_are_no_http_leave_no_traceback() -> None:
+    program = """
+from aiohttp.http_exceptions import BadHttpMessage
+server = logging.getLogger("aiohttp.server")
+server.error("Error handling request", exc_info=BadHttpMessage("Invalid header value char"))
+server.error("Error handling request", exc_info=ValueError("ours"))
+"""
+    (line,) = logged(program).splitlines()
+    assert "ours" in line

@@ -2,9 +2,11 @@
 
 import asyncio
 import time
-from typing import Any
+from unittest.mock import AsyncMock
 
+import aiohttp
 import pytest
+from yarl import URL
 
 from stockstream.errors import PermanentProviderError, StoreUnavailableError
 from stockstream.model import Symbol
@@ -83,8 +85,13 @@ async def test_bars_are_had_page_by_page() -> None:
             async with node.http.get(node.url + path) as response:
                 assert response.status == 200
                 pages.append([(b["timestamp"] - start) // 60_000 for b in await response.json()])
-                path = str(response.links["next"]["url"].relative()) if response.links else ""
+                path = _next(response)
         assert pages == [[0, 1], [2, 3], [4]]
+
+
+def _next(response: aiohttp.ClientResponse) -> str:
+    following = response.links.get("next")
+    return str(URL(following["url"]).relative()) if following else ""
 
 
 async def test_an_answer_that_the_client_has_is_not_sent_again() -> None:
@@ -179,14 +186,11 @@ async def test_an_address_has_only_so_many_symbols_looked_up(
         assert (await node.get("/api/quotes?symbols=AAPL,MSFT"))[0] == 200
 
 
-async def test_a_store_that_is_gone_is_said_to_be() -> None:
+async def test_a_store_that_is_gone_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = AsyncMock(side_effect=StoreUnavailableError("memory", "gone"))
     async with running() as node:
-
-        async def gone(*_: object) -> Any:
-            raise StoreUnavailableError("memory", "gone")
-
-        node.node.store.newest = gone  # type: ignore[method-assign]
-        node.node.store.get = gone  # type: ignore[method-assign]
+        monkeypatch.setattr(node.node.store, "newest", gone)
+        monkeypatch.setattr(node.node.store, "get", gone)
         async with node.http.get(node.url + "/api/history/AAPL") as response:
             assert response.status == 503
             assert (await response.json())["code"] == "unavailable"
