@@ -96,6 +96,26 @@ class OhlcvWindow:
         self._volume += volume
         return None
 
+    def add_earlier(self, price: float, volume: float, *, first: bool) -> None:
+        """Take in a price of the window of now that was made before its last one.
+
+        Args:
+            price: the sample.
+            volume: what was traded at it.
+            first: whether it was made before all others of the window.
+        """
+        self._high = max(self._high, price)
+        self._low = min(self._low, price)
+        self._volume += volume
+        if first:
+            self._open = price
+
+    def resume(self, bar: Bar) -> None:
+        """Go on from a bar that is, or is now known to be, the window so far."""
+        self.start, self._end = self._bounds(bar.timestamp)
+        self._open, self._high, self._low, self._close = bar.open, bar.high, bar.low, bar.close
+        self._volume = bar.volume
+
     def add_bar(self, bar: Bar) -> Bar | None:
         """Take in a whole bar, of windows that are not longer; returns what it ended, if it did."""
         timestamp = bar.timestamp

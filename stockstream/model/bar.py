@@ -33,10 +33,14 @@ class Timeframe(StrEnum):
     def floor(self, timestamp: int) -> int:
         """Return the start of the bar that ``timestamp`` (ms, UTC) falls into.
 
-        Days start at midnight UTC and weeks on Monday.
+        Days start at midnight UTC and weeks on Monday; those of an exchange are in ``core/spans``.
         """
         offset = _WEEK_OFFSET_MS if self is Timeframe.W1 else 0
         return timestamp - (timestamp + offset) % _DURATION_MS[self]
+
+    def bounds(self, start: int) -> tuple[int, int]:
+        """Return where the bar that starts there starts and ends, in ms; its end is not in it."""
+        return start, start + _DURATION_MS[self]
 
 
 _DURATION_MS: Final = {

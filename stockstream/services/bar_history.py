@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from stockstream.core.bars import Mark, aggregate, is_sound
+from stockstream.core.bar_rules import aggregate, is_sound
+from stockstream.core.bars import Mark
 from stockstream.errors import ProviderError, TemporaryProviderError, UnavailableError
 from stockstream.model import Bar, Symbol, Timeframe
 from stockstream.ports import BarSource, Clock

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from stockstream.core.bars import DEFAULT_MINUTES, Mark, MinuteBars, merge
+from stockstream.core.bar_rules import merge
+from stockstream.core.bars import DEFAULT_MINUTES, Mark, MinuteBars
 from stockstream.errors import (
     InvalidPayloadError,
     InvalidSymbolError,

@@ -22,7 +22,7 @@ def rows(path: Path) -> Iterator[dict[str, str]]:
 def our_bars(ticks: Path, side: str) -> dict[str, list[Bar]]:
     counted: dict[str, MinuteBars] = {}
     for tick in rows(ticks):
-        minutes = counted.setdefault(tick["symbol"], MinuteBars())
+        minutes = counted.setdefault(tick["symbol"], MinuteBars(10_000))
         minutes.add(float(tick[side]), int(tick["timestamp_ms"]), 0.0)
     return {symbol: minutes.bars(Timeframe.M1, 10_000) for symbol, minutes in counted.items()}
 

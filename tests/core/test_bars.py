@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stockstream.core.bars import Mark, MinuteBars, aggregate, is_sound, merge
+from stockstream.core.bar_parts import BarPart, combine
+from stockstream.core.bar_rules import aggregate, is_sound, merge
+from stockstream.core.bars import Mark, MinuteBars
 from stockstream.model import Bar, Timeframe
 
 Tick = tuple[float, int, float]
@@ -144,19 +146,104 @@ def test_what_was_traded_while_nobody_listened_is_not_the_next_bars() -> None:
     assert [bar.volume for bar in minutes.bars(Timeframe.M1, 10)] == [10, 5]
 
 
-def test_a_quote_of_a_finished_minute_is_passed_over_and_counted() -> None:
+def test_a_quote_from_before_the_grace_period_is_passed_over_and_counted() -> None:
     minutes = built([(5, NOON + MINUTE, 0)])
-    minutes.add(99, NOON + MINUTE - 1, 0)
+    minutes.add(99, NOON - 1, 0)
 
     assert minutes.bars(Timeframe.M1, 10) == [flat(NOON + MINUTE, 5)]
     assert minutes.late == 1
     assert minutes.revision == 1
 
 
+def test_a_late_quote_corrects_the_minute_that_it_belongs_to() -> None:
+    minutes = built([(5, NOON + 10, 0), (6, NOON + 20, 0), (7, NOON + MINUTE, 0)])
+    minutes.add(9, NOON + 15, 0)
+    assert minutes.bars(Timeframe.M1, 10)[0] == Bar(timestamp=NOON, open=5, high=9, low=5, close=6)
+    minutes.add(4, NOON, 0, size=3)
+    minutes.add(8, NOON + 59_999, 0, size=2)
+
+    assert minutes.bars(Timeframe.M1, 10) == [
+        Bar(timestamp=NOON, open=4, high=9, low=4, close=8, volume=5),
+        flat(NOON + MINUTE, 7),
+    ]
+    assert minutes.corrected == {NOON: 6}
+
+
+def test_a_late_quote_of_a_minute_without_a_bar_makes_one() -> None:
+    minutes = built([(5, NOON, 0), (7, NOON + 2 * MINUTE, 0)])
+    minutes.add(6, NOON + MINUTE + 1, 0)
+
+    assert [bar.close for bar in minutes.bars(Timeframe.M1, 10)] == [5, 6, 7]
+
+
+def test_of_two_quotes_of_a_millisecond_the_first_to_come_is_the_earlier_one() -> None:
+    minutes = built([(5, NOON, 0), (6, NOON, 0), (7, NOON + 1, 0)])
+    minutes.add(8, NOON, 0)
+
+    assert minutes.bars(Timeframe.M1, 1) == [Bar(timestamp=NOON, open=5, high=8, low=5, close=7)]
+
+
+def test_corrections_are_forgotten_when_nobody_looks_for_them_any_more() -> None:
+    minutes = built([(5, NOON + index * MINUTE, 0) for index in range(2)])
+    minutes.add(6, NOON + 30_000, 0)
+    assert minutes.corrected == {NOON: 3}
+    for index in range(2, 6):
+        minutes.add(5, NOON + index * MINUTE, 0)
+    assert not minutes.corrected
+
+
 def test_the_volume_of_a_quote_passed_over_goes_to_the_next_one() -> None:
-    minutes = built([(5, NOON + MINUTE, 100), (5, NOON, 120), (5, NOON + MINUTE + 1, 125)])
+    minutes = built([(5, NOON + MINUTE, 100), (5, NOON - 1, 120), (5, NOON + MINUTE + 1, 125)])
 
     assert [bar.volume for bar in minutes.bars(Timeframe.M1, 10)] == [25]
+
+
+@given(quotes=ticks(), data=st.data())
+def test_quotes_in_any_order_within_the_grace_period_make_the_same_bars(
+    quotes: list[Tick], data: st.DataObject
+) -> None:
+    # Their volume is that of single trades; those of one millisecond keep their order.
+    in_order = MinuteBars(10**6)
+    for price, timestamp, _ in quotes:
+        in_order.add(price, timestamp, 0.0)
+    delays = {timestamp: data.draw(st.integers(0, 60_000)) for _, timestamp, _ in quotes}
+    shuffled = MinuteBars(10**6)
+    for price, timestamp, _ in sorted(quotes, key=lambda each: each[1] + delays[each[1]]):
+        shuffled.add(price, timestamp, 0.0)
+
+    assert shuffled.late == 0
+    assert shuffled.bars(Timeframe.M1, 1_000) == in_order.bars(Timeframe.M1, 1_000)
+
+
+@given(quotes=ticks(), data=st.data())
+def test_a_counting_that_stopped_anywhere_goes_on_as_if_it_had_not(
+    quotes: list[Tick], data: st.DataObject
+) -> None:
+    # One of each time: which of two of a millisecond came first is not stored.
+    quotes = list({timestamp: each for each in quotes if (timestamp := each[1])}.values())
+    stop = data.draw(st.integers(0, len(quotes)))
+    first, second, whole = (MinuteBars(10**6, run=run) for run in range(3))
+    rows: dict[tuple[int | None, int], BarPart] = {}
+
+    def store(minutes: MinuteBars) -> None:
+        rows.update(((minutes.run, part.timestamp), part) for part in minutes.take_changed())
+
+    trades = [(price, at, count) for count, (price, at, _) in enumerate(quotes, 1)]
+    for price, timestamp, volume in trades:
+        whole.add(price, timestamp, volume, size=1.0)
+    for price, timestamp, volume in trades[:stop]:
+        first.add(price, timestamp, volume, size=1.0)
+    store(first)
+    for price, timestamp, volume in trades[stop:]:
+        second.add(price, timestamp, volume, size=1.0)
+        if second.revision == 1:
+            second.inherit(list(rows.values()))
+        store(second)
+
+    expected = whole.bars(Timeframe.M1, 100)
+    assert [part.bar() for part in combine(rows.values())] == expected
+    if second.revision:
+        assert second.bars(Timeframe.M1, 100) == expected
 
 
 def test_old_minutes_leave() -> None:
