@@ -19,7 +19,7 @@ from stockstream.clock import SystemClock
 from stockstream.config import Settings
 from stockstream.core.subscriptions import Subscriptions
 from stockstream.core.thresholds import Thresholds
-from stockstream.engine import AsyncServer, Limits
+from stockstream.engine import AppRunner, AsyncServer, Limits
 from stockstream.errors import ConfigError, DrainTimeoutError
 from stockstream.gateway import measurements
 from stockstream.gateway.client import Client
@@ -169,6 +169,15 @@ class Node:
         )
         return WebDoor([rest, state], _web_settings(self.settings), clock)
 
+    def runner(self) -> AppRunner:
+        """Return what serves all routes on the sites that it is given."""
+        return AppRunner(
+            self.web_app(),
+            self.servers.values(),
+            access_log=None,
+            keepalive_timeout=self.settings.header_timeout,
+        )
+
     def statistics(self) -> Mapping[str, Any]:
         """Return the documented statistics of all parts (sections 3.2, 4.1 and 7.1)."""
         return {
@@ -243,9 +252,7 @@ async def running_node(
             name="clients",
         )
         await stack.enter_async_context(node.monitor)
-        runner = web.AppRunner(
-            node.web_app(), access_log=None, keepalive_timeout=settings.header_timeout
-        )
+        runner = node.runner()
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         stack.push_async_callback(node.tell_clients)

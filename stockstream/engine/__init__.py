@@ -14,11 +14,13 @@ from stockstream.engine.errors import (
 )
 from stockstream.engine.limits import Limits
 from stockstream.engine.metrics import Metrics
+from stockstream.engine.shell.front import AppRunner
 from stockstream.engine.sio.manager import Manager
 from stockstream.engine.sio.recovery import SessionRecovery
 from stockstream.engine.sio.server import AsyncServer
 
 __all__ = [
+    "AppRunner",
     "AsyncServer",
     "ConfigurationError",
     "Connection",

@@ -29,7 +29,8 @@ class Limits:
     #: Seconds within which the body of a polling POST must have arrived.
     body_seconds: float = 10.0
     #: Seconds within which the head of a request must have arrived. aiohttp enforces this one:
-    #: give it to `web.AppRunner` or `web.run_app` as `keepalive_timeout`.
+    #: give it to the runner or `web.run_app` as `keepalive_timeout`. `stockstream.engine.AppRunner`
+    #: holds the first request of a connection to it by itself.
     header_seconds: float = 15.0
     #: Packets in one polling POST.
     packets_per_payload: int = 10_000

@@ -27,6 +27,8 @@ class Metrics:
     #: Connections closed for malformed frames or packets, or for exceeding a limit of size.
     violations: int = 0
     oversize: int = 0
+    #: First requests of a connection whose head did not arrive in time (with `AppRunner` only).
+    slow_heads: int = 0
     #: Polling bodies that did not arrive in time, and polls that vanished.
     slow_bodies: int = 0
     lost_polls: int = 0

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from stockstream.engine import AsyncServer, EngineError, Limits
+from stockstream.engine import AppRunner, AsyncServer, EngineError, Limits
 
 #: Lifecycle calls by Socket.IO id, so that one connection can ask what happened to another.
 lifecycles: dict[str, list[str]] = defaultdict(list)
@@ -141,7 +141,9 @@ async def start(settings: dict[str, Any]) -> int:
     server.on("connect", refuse, namespace="/refused")
     app = web.Application()
     server.attach(app, socketio_path="socket.io")
-    runner = web.AppRunner(app, keepalive_timeout=server.limits.header_seconds)
+    # Told to, it leaves every request to aiohttp.
+    fronted = [] if "attached" in sys.argv else [server]
+    runner = AppRunner(app, fronted, keepalive_timeout=server.limits.header_seconds)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -19,7 +19,7 @@ from tests.support.wire_client import Endpoint
 def engine_only(reason: str) -> pytest.MarkDecorator:
     """Run a test against our engine alone; `reason` says what the reference does instead."""
     assert reason
-    return pytest.mark.parametrize("target", ["engine"], indirect=True)
+    return pytest.mark.parametrize("target", ["engine", "attached"], indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +38,15 @@ def engine_process() -> Iterator[TargetProcess]:
         yield process
 
 
+@pytest.fixture(scope="session")
+def attached_process() -> Iterator[TargetProcess]:
+    """The same, but aiohttp reads the handshakes of WebSockets as well."""
+    with engine_target("attached") as process:
+        yield process
+
+
 # Not parametrized for the session: in random order the servers would be restarted all the time.
-@pytest.fixture(params=["node", "engine"])
+@pytest.fixture(params=["node", "engine", "attached"])
 def target(request: pytest.FixtureRequest) -> TargetProcess:
     """Each of the servers in turn; the reference only where `--reference` asks for it."""
     process: TargetProcess = request.getfixturevalue(f"{request.param}_process")

@@ -78,9 +78,10 @@ def node_target() -> TargetProcess:
     return TargetProcess("node", ["node", str(JAVASCRIPT / "reference_server.js")])
 
 
-def engine_target() -> TargetProcess:
+def engine_target(*arguments: str) -> TargetProcess:
     """Our engine under aiohttp."""
-    return TargetProcess("engine", [sys.executable, "-m", "tests.support.engine_target"])
+    command = [sys.executable, "-m", "tests.support.engine_target", *arguments]
+    return TargetProcess("engine", command)
 
 
 def missing_for_node() -> str | None:

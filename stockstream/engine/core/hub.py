@@ -8,7 +8,7 @@ from stockstream.engine.core.admission import Admission
 from stockstream.engine.core.deadlines import Deadlines
 from stockstream.engine.core.handshake import Handshake
 from stockstream.engine.core.packets import PING_MESSAGE
-from stockstream.engine.core.ports import WebSocketPort
+from stockstream.engine.core.ports import Abortable, WebSocketPort
 from stockstream.engine.errors import HandshakeRefused
 from stockstream.engine.limits import Limits
 from stockstream.engine.metrics import Metrics
@@ -68,6 +68,8 @@ class Hub:
         #: False once the server is shutting down.
         self.accepting = True
         self._admission = Admission(limits, metrics)
+        # Connections whose first request has not arrived.
+        self.head_due: Deadlines[Abortable] = Deadlines(limits.header_seconds, arm)
         self.ping_due: Deadlines[Connection] = Deadlines(handshake.ping_interval, arm)
         self.pong_due: Deadlines[Connection] = Deadlines(handshake.ping_timeout, arm)
         self.connect_due: Deadlines[Connection] = Deadlines(limits.connect_seconds, arm)
@@ -127,6 +129,8 @@ class Hub:
             connection.forget()
         for port in self.closing_due.expired(inf):
             port.abort()
+        for newcomer in self.head_due.expired(inf):
+            newcomer.abort()
 
     def tick(self, now: float) -> float | None:
         """Do all that is due; returns when to call again, None while nothing is going on."""
@@ -147,6 +151,9 @@ class Hub:
             connection.forget()
         for port in self.closing_due.expired(now):
             port.abort()
+        for newcomer in self.head_due.expired(now):
+            self.metrics.slow_heads += 1
+            newcomer.abort()
         return min(self._next(), default=None)
 
     def _next(self) -> Iterator[float]:
@@ -161,6 +168,6 @@ class Hub:
             due = queue.next()
             if due is not None:
                 yield due
-        due = self.closing_due.next()
-        if due is not None:
-            yield due
+        for due in (self.closing_due.next(), self.head_due.next()):
+            if due is not None:
+                yield due

@@ -14,6 +14,13 @@ class InboundPort(Hashable, Protocol):
         """Go on."""
 
 
+class Abortable(Hashable, Protocol):
+    """A connection that can be ended."""
+
+    def abort(self) -> None:
+        """End at once; what is still buffered is lost."""
+
+
 class WebSocketPort(InboundPort, Hashable, Protocol):
     """What the core asks of a WebSocket that was shaken hands with."""
 

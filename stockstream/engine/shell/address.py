@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
-from aiohttp import web
-
 from stockstream.engine.errors import ConfigurationError
+from stockstream.engine.shell.head import Head
 
 Network = IPv4Network | IPv6Network
 
@@ -42,7 +41,7 @@ class TrustedProxies:
             return False
         return any(parsed in network for network in self._networks)
 
-    def address_of(self, request: web.BaseRequest) -> str:
+    def address_of(self, request: Head) -> str:
         """Return the nearest address on the way of a request that is no trusted proxy."""
         peer = request.remote or ""
         if not self.trusts(peer):
@@ -57,7 +56,7 @@ class TrustedProxies:
                 break
         return peer
 
-    def host_of(self, request: web.BaseRequest) -> str:
+    def host_of(self, request: Head) -> str:
         """Return the host that the client asked for, with its port where it gave one."""
         if self.trusts(request.remote or ""):
             forwarded = request.headers.get("X-Forwarded-Host", "").split(",")[0].strip()
@@ -105,7 +104,7 @@ class Origins:
         self._credentials = credentials
         self._proxies = proxies
 
-    def allows(self, request: web.BaseRequest) -> bool:
+    def allows(self, request: Head) -> bool:
         """Whether the page that sent a request may do so; requests of no page always may."""
         origin = request.headers.get("Origin")
         if origin is None or self._off or self._any:
@@ -115,7 +114,7 @@ class Origins:
         # Only the host is compared: behind a proxy that ends TLS the scheme is not known.
         return urlsplit(origin).netloc.lower() == self._proxies.host_of(request).lower()
 
-    def headers_for(self, request: web.BaseRequest) -> dict[str, str]:
+    def headers_for(self, request: Head) -> dict[str, str]:
         """Return the CORS headers of the answer to an allowed request."""
         origin = request.headers.get("Origin")
         if origin is None or self._off:
@@ -127,7 +126,7 @@ class Origins:
             headers["Access-Control-Allow-Credentials"] = "true"
         return headers
 
-    def preflight_for(self, request: web.BaseRequest) -> dict[str, str]:
+    def preflight_for(self, request: Head) -> dict[str, str]:
         """Return the headers of the answer to an allowed preflight request."""
         headers = self.headers_for(request)
         if headers:

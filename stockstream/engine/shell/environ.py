@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Iterator, MutableMapping
-from typing import Any
+from typing import Any, Self
 
 from aiohttp import web
+
+from stockstream.engine.shell.head import HandshakeHead
 
 
 class Environ(MutableMapping[str, Any]):
@@ -13,23 +15,39 @@ class Environ(MutableMapping[str, Any]):
     Has what python-socketio's aiohttp driver gives: `REQUEST_METHOD`, `QUERY_STRING`,
     `PATH_INFO`, `HTTP_*` headers and so on. `REMOTE_ADDR` is the client's real address.
     `aiohttp.request` is there until the first connect handler has returned: afterwards the
-    request is let go, as an idle client should not cost a request. Keys that handlers set stay.
+    request is let go, as an idle client should not cost a request. A handshake that has not gone
+    through aiohttp has none. Keys that handlers set stay.
 
     Args:
-        request: That opened the session.
+        target: Path and query of the request that opened the session.
+        lines: Its headers, one a line. One object of bytes: an idle client keeps nothing else.
         address: Of the client.
+        scheme: `http` or `https`.
     """
 
-    __slots__ = ("_address", "_built", "_changed", "_head", "_request", "_target")
+    __slots__ = ("_address", "_built", "_changed", "_lines", "_request", "_scheme", "_target")
 
-    def __init__(self, request: web.BaseRequest, address: str) -> None:
-        self._request: web.BaseRequest | None = request
+    def __init__(self, target: str, lines: bytes, address: str, scheme: str) -> None:
+        self._request: web.BaseRequest | None = None
         self._address = address
-        self._target = request.path_qs
-        # One object of bytes for all headers: an idle client keeps nothing else.
-        self._head = b"\r\n".join([b"%b:%b" % pair for pair in request.raw_headers])
+        self._scheme = scheme
+        self._target = target
+        self._lines = lines
         self._built: dict[str, Any] | None = None
         self._changed = False
+
+    @classmethod
+    def of_request(cls, request: web.BaseRequest, address: str) -> Self:
+        """Return that of a client which came through aiohttp."""
+        lines = b"\r\n".join([b"%b:%b" % pair for pair in request.raw_headers])
+        environ = cls(request.path_qs, lines, address, request.scheme)
+        environ._request = request
+        return environ
+
+    @classmethod
+    def of_head(cls, head: HandshakeHead, address: str) -> Self:
+        """Return that of a client which did not."""
+        return cls(head.path_qs, head.lines, address, head.scheme)
 
     def release(self) -> None:
         """Let the request go, and what can be built again."""
@@ -82,19 +100,19 @@ class Environ(MutableMapping[str, Any]):
             "RAW_URI": self._target,
             "REMOTE_ADDR": self._address,
             "REMOTE_PORT": "0",
-            "wsgi.url_scheme": "http",
+            "wsgi.url_scheme": self._scheme,
         }
         self._add_headers(values)
         if self._request is not None:
-            values["wsgi.url_scheme"] = self._request.scheme
             values["wsgi.input"] = self._request.content
             values["aiohttp.request"] = self._request
         return values
 
     def _add_headers(self, values: dict[str, Any]) -> None:
-        for line in self._head.split(b"\r\n"):
-            name, _, value = line.decode("utf-8", "surrogateescape").partition(":")
+        for line in self._lines.split(b"\r\n"):
+            name, _, raw = line.decode("utf-8", "surrogateescape").partition(":")
             key = name.upper().replace("-", "_")
             if key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
                 key = "HTTP_" + key
+            value = raw.strip(" \t")
             values[key] = f"{values[key]},{value}" if key in values else value

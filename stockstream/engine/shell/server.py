@@ -1,44 +1,27 @@
 """The engine that python-socketio's `AsyncServer` asks for, on aiohttp."""
 
 import asyncio
-import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from stockstream.engine.core.connection import Connection
-from stockstream.engine.core.deflate import DeflatingConnection, agree
-from stockstream.engine.core.handshake import (
-    FORBIDDEN,
-    POLLING,
-    TRANSPORTS,
-    UNKNOWN_SID,
-    WEBSOCKET,
-    Handshake,
-)
+from stockstream.engine.core.handshake import TRANSPORTS, Handshake
 from stockstream.engine.core.hub import SERVER_DISCONNECT, Hub
 from stockstream.engine.core.message import Message
-from stockstream.engine.errors import ConfigurationError, HandshakeRefused, SessionNotFoundError
+from stockstream.engine.errors import ConfigurationError, SessionNotFoundError
 from stockstream.engine.limits import Limits
 from stockstream.engine.metrics import Metrics
-from stockstream.engine.shell import polling
 from stockstream.engine.shell.address import Origins, TrustedProxies
-from stockstream.engine.shell.cookie import session_cookie
-from stockstream.engine.shell.environ import Environ
-from stockstream.engine.shell.protocol import WebSocketProtocol
-from stockstream.engine.shell.responses import refusal_response
-from stockstream.engine.shell.takeover import TakeoverResponse, accept_key, asks_for_websocket
+from stockstream.engine.shell.requests import RequestServer
 from stockstream.engine.shell.timer import SharedTimer
 
-OnConnect = Callable[[Connection, Environ], None]
 OnMessage = Callable[[Connection, str | bytes], None]
 OnClose = Callable[[Connection, str], None]
 
-_TEXT = {"Content-Type": "text/plain; charset=UTF-8", "Cache-Control": "no-store"}
 
-
-class EngineServer:
+class EngineServer(RequestServer):
     """Engine.IO 4 over aiohttp; takes the arguments of python-engineio's `AsyncServer`.
 
     Handlers (`on`) are plain functions and get the `Connection`:
@@ -90,7 +73,9 @@ class EngineServer:
         self._proxies = TrustedProxies(trusted_proxies)
         self._origins = Origins(cors_allowed_origins, cors_credentials, self._proxies)
         self._timer = SharedTimer(self._tick, clock)
-        self._on_connect: OnConnect | None = None
+        #: Where it is served.
+        self.paths: list[str] = []
+        self._on_connect = None
         self._on_message: OnMessage | None = None
         self._on_close: OnClose | None = None
         self.hub = Hub(
@@ -117,8 +102,10 @@ class EngineServer:
 
     def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
         """Serve under a path of an aiohttp application."""
+        path = f"/{engineio_path.strip('/')}/"
+        self.paths.append(path)
         # Any method: the protocol wants 400 where a router would answer 405.
-        app.router.add_route("*", f"/{engineio_path.strip('/')}/", self.handle_request)
+        app.router.add_route("*", path, self.handle_request)
 
     async def send(self, sid: str, data: str | bytes) -> None:
         """Send a message to a client; nothing happens if it is gone."""
@@ -152,10 +139,6 @@ class EngineServer:
         for connection in chosen:
             if connection is not None:
                 connection.close(SERVER_DISCONNECT)
-
-    def generate_id(self) -> str:
-        """Return a new unguessable id of 20 characters."""
-        return secrets.token_urlsafe(15)
 
     def start_background_task(
         self, target: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **kwargs: Any
@@ -214,130 +197,3 @@ class EngineServer:
 
     def _tick(self, now: float) -> float | None:
         return self.hub.tick(now)
-
-    # Requests.
-
-    async def handle_request(self, request: web.Request) -> web.StreamResponse:
-        """Answer one request; the handler to be routed to where `attach` does not fit."""
-        if not self._origins.allows(request):
-            self.metrics.refused_origin += 1
-            return refusal_response(HandshakeRefused(403, *FORBIDDEN), {})
-        if request.method == "OPTIONS":
-            return web.Response(status=204, headers=self._origins.preflight_for(request))
-        headers = self._origins.headers_for(request)
-        try:
-            return await self._answer(request, headers)
-        except HandshakeRefused as refusal:
-            if refusal.status == 400:
-                self.metrics.refused_request += 1
-            return refusal_response(refusal, headers)
-
-    async def _answer(self, request: web.Request, headers: dict[str, str]) -> web.StreamResponse:
-        upgrade = asks_for_websocket(request)
-        transport = self._handshake.check(request.method, request.query, upgrade=upgrade)
-        sid = request.query.get("sid")
-        if sid is None:
-            if transport == POLLING:
-                return self._open_polling(request, headers)
-            return await self._open_websocket(request, headers)
-        connection = self.hub.sessions.get(sid)
-        if connection is None:
-            raise HandshakeRefused(400, *UNKNOWN_SID)
-        if transport == WEBSOCKET:
-            return await self._probe(request, headers, connection)
-        return await self._poll(request, headers, connection)
-
-    def _admit(self, request: web.Request) -> str:
-        address = self._proxies.address_of(request)
-        self.hub.admit(address)
-        return address
-
-    def _open(
-        self,
-        request: web.Request,
-        sid: str,
-        address: str,
-        websocket: WebSocketProtocol | None,
-        *,
-        deflates: bool = False,
-    ) -> Connection:
-        connection = (
-            DeflatingConnection(self.hub, sid, address, websocket, deflates=deflates)
-            if self._deflates
-            else Connection(self.hub, sid, address, websocket)
-        )
-        if self._on_connect is not None:
-            self._on_connect(connection, Environ(request, address))
-        return connection
-
-    def _open_polling(self, request: web.Request, headers: dict[str, str]) -> web.Response:
-        address = self._admit(request)
-        sid = self.generate_id()
-        self._open(request, sid, address, None)
-        self.metrics.opened_polling += 1
-        body = self._handshake.open_packet(sid, POLLING).packet.encode()
-        return web.Response(body=body, headers=_TEXT | headers | session_cookie(self._cookie, sid))
-
-    async def _open_websocket(
-        self, request: web.Request, headers: dict[str, str]
-    ) -> web.StreamResponse:
-        extension = self._extension(request)
-        response = TakeoverResponse(accept_key(request), headers, extension)
-        address = self._admit(request)
-        sid = self.generate_id()
-        response.headers.extend(session_cookie(self._cookie, sid))
-        frame = self._handshake.open_packet(sid, WEBSOCKET).frame
-        opened = False
-        try:
-            await response.begin(request, frame)
-            if request.transport is not None:
-                deflates = extension is not None
-                websocket = WebSocketProtocol(self.hub, request.transport, deflates=deflates)
-                websocket.serve(self._open(request, sid, address, websocket, deflates=deflates))
-                opened = True
-                self.metrics.opened_websocket += 1
-                response.hand_over(request, websocket)
-        finally:
-            if not opened:
-                self.hub.leave(address)
-        return response
-
-    def _extension(self, request: web.Request) -> str | None:
-        if not self._deflates:
-            return None
-        return agree(request.headers.getall(hdrs.SEC_WEBSOCKET_EXTENSIONS, ()))
-
-    async def _probe(
-        self, request: web.Request, headers: dict[str, str], connection: Connection
-    ) -> web.StreamResponse:
-        extension = self._extension(request)
-        deflates = extension is not None
-        response = TakeoverResponse(accept_key(request), headers, extension)
-        await response.begin(request, b"")
-        if request.transport is None:
-            return response
-        websocket = WebSocketProtocol(self.hub, request.transport, deflates=deflates)
-        # As Node does: a WebSocket that the session cannot use is opened, and closed.
-        if self._handshake.allow_upgrades and connection.begin_probe(websocket, deflates=deflates):
-            websocket.serve(connection)
-        else:
-            self.metrics.upgrades_failed += 1
-            websocket.close(1002)
-        response.hand_over(request, websocket)
-        return response
-
-    async def _poll(
-        self, request: web.Request, headers: dict[str, str], connection: Connection
-    ) -> web.Response:
-        if connection.transport != POLLING:
-            raise HandshakeRefused(400, *UNKNOWN_SID)
-        if request.method == "POST":
-            if not connection.open:
-                raise HandshakeRefused(400, *UNKNOWN_SID)
-            await polling.take_post(request, connection, self.hub)
-            return web.Response(body=b"ok", headers=_TEXT | headers)
-        payload = await polling.answer_poll(request, connection)
-        response = web.Response(body=payload, headers=_TEXT | headers)
-        if self._compression_threshold and len(payload) >= self._compression_threshold:
-            response.enable_compression()
-        return response

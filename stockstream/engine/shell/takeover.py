@@ -9,21 +9,13 @@ from aiohttp import hdrs, web
 
 from stockstream.engine.core.handshake import BAD_REQUEST
 from stockstream.engine.errors import HandshakeRefused
+from stockstream.engine.shell.head import Head
 from stockstream.engine.shell.protocol import WebSocketProtocol
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-def asks_for_websocket(request: web.BaseRequest) -> bool:
-    """Whether a request wants to become a WebSocket (RFC 6455, 4.2.1)."""
-    headers = request.headers
-    return (
-        headers.get(hdrs.UPGRADE, "").strip().lower() == "websocket"
-        and "upgrade" in headers.get(hdrs.CONNECTION, "").lower()
-    )
-
-
-def accept_key(request: web.BaseRequest) -> str:
+def accept_key(request: Head) -> str:
     """Return what proves to the client that the server speaks WebSocket.
 
     Raises:

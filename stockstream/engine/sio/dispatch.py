@@ -12,7 +12,7 @@ from stockstream.engine.limits import Limits
 from stockstream.engine.shell.environ import Environ
 from stockstream.engine.sio import packets
 from stockstream.engine.sio.handlers import HandlerServer
-from stockstream.engine.sio.inbox import Inbox
+from stockstream.engine.sio.inbox import Inbox, gather
 from stockstream.engine.sio.manager import Manager, leave, send_all
 from stockstream.engine.sio.peer import CONNECTED, CONNECTING, Member, Peer
 from stockstream.engine.sio.recovery import SessionRecovery, claim
@@ -215,6 +215,8 @@ class Dispatcher(HandlerServer):
             member.peer.left.discard(member.namespace)
         self.metrics.connects += 1
         member.peer.connection.accepted()
+        # Whoever is let in is greeted, as a rule: both leave together.
+        gather(member.peer.connection)
         session = {"sid": member.sid, "pid": pid} if pid else {"sid": member.sid}
         self._reply(member.peer, packets.CONNECT, member.namespace, session)
         early, member.early = member.early, None

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from stockstream.engine.core.connection import Connection
 from stockstream.engine.core.deadlines import Deadlines
 from stockstream.engine.limits import Limits
 from stockstream.engine.metrics import Metrics
@@ -119,8 +120,7 @@ class Inbox:
                 # In case this job waits for something.
                 self._staff(peer)
                 # The answers to what came in together leave together.
-                if connection.cork():
-                    asyncio.get_running_loop().call_soon(connection.uncork)
+                gather(connection)
             await function(*args)
 
     def _done(self, task: asyncio.Task[None]) -> None:
@@ -156,3 +156,9 @@ class Inbox:
                 self._metrics.handlers_stopped += 1
         # Handlers may resist, and what is owed may hang as well.
         self._gone.start(peer, now)
+
+
+def gather(connection: Connection) -> None:
+    """Let what is sent to a client before the loop's next turn leave in one write."""
+    if connection.cork():
+        asyncio.get_running_loop().call_soon(connection.uncork)

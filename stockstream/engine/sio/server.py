@@ -118,7 +118,8 @@ class AsyncServer(Dispatcher):
         """Serve under a path of an aiohttp application, and shut down with it.
 
         aiohttp itself must be told how long the head of a request may take: run the application
-        with `keepalive_timeout=server.limits.header_seconds`.
+        with `keepalive_timeout=server.limits.header_seconds`. Run by `engine.AppRunner`, handshakes
+        of WebSockets do not go through it.
         """
         self.eio.attach(app, socketio_path)
         app.on_shutdown.append(self._on_app_shutdown)

@@ -17,12 +17,12 @@ from aiohttp import web
 Publish = Callable[[int, int], Awaitable[None]]
 
 
-def run(app: web.Application, publish: Publish, version: str) -> None:
+def run(runner: web.AppRunner, publish: Publish, version: str) -> None:
     """Serves until the process is ended; says on stdout where."""
-    uvloop.run(_serve(app, publish, version))
+    uvloop.run(_serve(runner, publish, version))
 
 
-async def _serve(app: web.Application, publish: Publish, version: str) -> None:
+async def _serve(runner: web.AppRunner, publish: Publish, version: str) -> None:
     async def obey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async for line in reader:
             if line == b"collect\n":
@@ -33,7 +33,6 @@ async def _serve(app: web.Application, publish: Publish, version: str) -> None:
                 await publish(int(first), int(count))
         writer.close()
 
-    runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=4096).start()
     control = await asyncio.start_server(obey, "127.0.0.1", 0)

@@ -28,4 +28,4 @@ async def publish(first: int, count: int) -> None:
 if __name__ == "__main__":
     configure_logging(settings.log_level, settings.log_format)
     tune_collector()
-    run(node.web_app(), publish, __version__)
+    run(node.runner(), publish, __version__)

@@ -71,4 +71,4 @@ async def publish(first: int, count: int) -> None:
 
 
 if __name__ == "__main__":
-    run(app, publish, version("python-socketio"))
+    run(web.AppRunner(app, access_log=None), publish, version("python-socketio"))

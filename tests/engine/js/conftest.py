@@ -8,9 +8,8 @@ from tests.support.target_fixtures import (
     node_process,
     ordinary,
     short,
-    target,
 )
-from tests.support.target_process import missing_for_node
+from tests.support.target_process import TargetProcess, missing_for_node
 
 __all__ = ["engine_process", "node_process", "ordinary", "short", "target"]
 
@@ -19,6 +18,13 @@ KINDS = [
     for version in (4, 3)
     for transports in (("polling",), ("websocket",), ("polling", "websocket"))
 ]
+
+
+@pytest.fixture(params=["node", "engine"])
+def target(request: pytest.FixtureRequest) -> TargetProcess:
+    """The reference, where it is asked for, and our engine as it is meant to be run."""
+    process: TargetProcess = request.getfixturevalue(f"{request.param}_process")
+    return process
 
 
 @pytest.fixture(autouse=True)

@@ -102,17 +102,21 @@ async def open_raw(
 
 @asynccontextmanager
 async def serve(
-    server: AsyncServer, *, middlewares: tuple[Any, ...] = (), **options: Any
+    server: AsyncServer,
+    *,
+    middlewares: tuple[Any, ...] = (),
+    runner: Callable[..., web.AppRunner] | None = None,
+    **options: Any,
 ) -> AsyncIterator[Served]:
-    """Serve on a free port."""
+    """Serve on a free port, by a runner of the engine's or by aiohttp's own."""
     app = web.Application(middlewares=middlewares)
     server.attach(app)
-    runner = web.AppRunner(app, **options)
-    await runner.setup()
+    running = runner(app, [server], **options) if runner else web.AppRunner(app, **options)
+    await running.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(running, "127.0.0.1", 0).start()
         async with aiohttp.ClientSession() as session:
-            served = Served(server, runner.addresses[0][1], session)
+            served = Served(server, running.addresses[0][1], session)
             yield served
     finally:
-        await runner.cleanup()
+        await running.cleanup()
