@@ -3,6 +3,7 @@
 Each field is ``STOCKSTREAM_<NAME>`` in the environment and ``<name>`` in the file.
 """
 
+import json
 import os
 import re
 import socket
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -25,8 +26,12 @@ from pydantic_settings import (
 )
 from redis.connection import parse_url
 
+from stockstream.core.derived_settings import read_derived
+from stockstream.core.reference import read_reference
 from stockstream.errors import ConfigError, InvalidSymbolError
 from stockstream.model import Symbol, parse_symbol
+from stockstream.model.derived import Derived
+from stockstream.model.reference import Reference
 
 ENV_PREFIX: Final = "STOCKSTREAM_"
 #: What is shown in place of a secret.
@@ -92,6 +97,26 @@ def _check_redis_url(text: str) -> str:
     return text
 
 
+def _tables(name: str, value: object) -> Mapping[str, object]:
+    """Tables are JSON in the environment."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise ConfigError(name, value, f"must be JSON: {error}") from None
+    if not isinstance(value, Mapping):
+        raise ConfigError(name, value, "must be tables by symbol")
+    return value
+
+
+def _read_derived(value: object) -> Mapping[Symbol, Derived]:
+    return read_derived(_tables("DERIVED", value))
+
+
+def _read_reference(value: object) -> Mapping[Symbol, Reference]:
+    return read_reference("REFERENCE", _tables("REFERENCE", value))
+
+
 _Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_check_origin)], ...], NoDecode, BeforeValidator(_split)
 ]
@@ -101,6 +126,8 @@ _Networks = Annotated[
 _Symbols = Annotated[
     tuple[Annotated[str, AfterValidator(_check_symbol)], ...], NoDecode, BeforeValidator(_split)
 ]
+_Derived = Annotated[Mapping[Symbol, Derived], NoDecode, PlainValidator(_read_derived)]
+_References = Annotated[Mapping[Symbol, Reference], NoDecode, PlainValidator(_read_reference)]
 _RedisUrl = Annotated[str, AfterValidator(_check_redis_url)]
 _Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
@@ -142,6 +169,15 @@ class Settings(BaseSettings):
     )
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(
         100, description="symbols in one request to the provider"
+    )
+    derived: _Derived = Field(
+        {}, description="symbols computed out of others: see streams.md; JSON in the environment"
+    )
+    reference: _References = Field(
+        {}, description="name, currency, exchange, previous_close by symbol: see streams.md"
+    )
+    reference_file: Path | None = Field(
+        None, description="CSV file of the same; a symbol's table in the settings wins"
     )
 
     max_symbols: _Count = Field(10_000, description="symbols that stream at once, for all clients")
@@ -278,7 +314,7 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text())
+        return tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
         raise ConfigError("--config", str(file), error.strerror or "can't be read") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -307,7 +343,7 @@ def _text(value: object) -> str:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | Mapping):
         return ",".join(value) or "none"
     return str(value)
 

@@ -33,8 +33,8 @@ class TradingDay:
         price = quote.price
         if date != self._date:
             self._begin(date, price)
-        self.high = quote.day_high or max(self.high or price, price)
-        self.low = quote.day_low or min(self.low or price, price)
+        self.high = quote.day_high or (price if self.high is None else max(self.high, price))
+        self.low = quote.day_low or (price if self.low is None else min(self.low, price))
         self.open = quote.open or self.open
         self.previous_close = quote.previous_close or self.previous_close
         if quote.volume is not None:
@@ -54,4 +54,4 @@ class TradingDay:
     @property
     def reference(self) -> float | None:
         """What ``change`` is measured against: the previous close, else the day's first price."""
-        return self.previous_close or self.open
+        return self.open if self.previous_close is None else self.previous_close

@@ -45,8 +45,8 @@ DEFAULT_LIMITS: Final = QuoteLimits()
 
 #: No price is below the one or above the other, nor is a volume above it. Within them neither a
 #: percentage nor the volume of a day can overflow.
-_SMALLEST: Final = 1e-12
-_LARGEST: Final = 1e15
+SMALLEST: Final = 1e-12
+LARGEST: Final = 1e15
 
 
 class QuoteRules:
@@ -76,7 +76,7 @@ class QuoteRules:
         rejection = (
             _judge_numbers(quote)
             or self._judge_time(timestamp, now_ms)
-            or self._judge_jump(quote.price)
+            or (None if quote.computed else self._judge_jump(quote.price))
         )
         if rejection is None:
             self._last_price = quote.price
@@ -114,12 +114,18 @@ def _judge_numbers(quote: Quote) -> Rejection | None:
     price = quote.price
     if not isfinite(price):
         return Rejection.NOT_FINITE
+    if quote.computed:
+        return None if abs(price) <= LARGEST else Rejection.OUT_OF_RANGE
     if price <= 0:
         return Rejection.NOT_POSITIVE
-    # What a change is measured against.
-    references = (quote.previous_close or price, quote.open or price)
-    if not _SMALLEST <= price <= _LARGEST or any(0 < each < _SMALLEST for each in references):
+    # What a change is measured against must not be next to nothing either.
+    close, opened = quote.previous_close or price, quote.open or price
+    if not SMALLEST <= price <= LARGEST or 0 < close < SMALLEST or 0 < opened < SMALLEST:
         return Rejection.OUT_OF_RANGE
+    return _judge_optional(quote)
+
+
+def _judge_optional(quote: Quote) -> Rejection | None:
     for value in (
         quote.bid,
         quote.ask,
@@ -136,6 +142,6 @@ def _judge_numbers(quote: Quote) -> Rejection | None:
             return Rejection.NOT_FINITE
         if value < 0:
             return Rejection.NOT_POSITIVE
-        if value > _LARGEST:
+        if value > LARGEST:
             return Rejection.OUT_OF_RANGE
     return None

@@ -8,7 +8,14 @@ from itertools import repeat
 from typing import Final
 
 from stockstream.core.day import TradingDay
-from stockstream.core.quote_rules import DEFAULT_LIMITS, QuoteLimits, QuoteRules, Rejection
+from stockstream.core.operators import Changed, Operator
+from stockstream.core.quote_rules import (
+    DEFAULT_LIMITS,
+    SMALLEST,
+    QuoteLimits,
+    QuoteRules,
+    Rejection,
+)
 from stockstream.model import Quote, StockUpdate, Symbol
 
 # Enough for any currency and for coins of a millionth of a cent; takes the noise of binary
@@ -28,6 +35,8 @@ class SymbolStream:
 
     __slots__ = (
         "_day",
+        "_enrich",
+        "_gate",
         "_offsets",
         "_rules",
         "_seq",
@@ -62,6 +71,8 @@ class SymbolStream:
         self.timestamp: int | None = None
         self._offsets = offsets
         self._day = TradingDay()
+        self._gate: Changed[float] = Changed()
+        self._enrich: Operator[StockUpdate, StockUpdate] | None = None
         self._rules = QuoteRules(limits)
         self._seq = 0
         #: Place of the last update that this object emitted; 0 before the first.
@@ -79,6 +90,21 @@ class SymbolStream:
         """
         if self.last is None:
             self.last = update
+            self._gate.last = update.price
+
+    def describe(
+        self, enrich: Operator[StockUpdate, StockUpdate], previous_close: float | None
+    ) -> None:
+        """Take in what reference data say.
+
+        Args:
+            enrich: completes each update.
+            previous_close: what the first day's changes are measured against, unless the provider
+                says it, or the day before was seen here.
+        """
+        self._enrich = enrich
+        if self._day.previous_close is None:
+            self._day.previous_close = previous_close
 
     def offer(self, quote: Quote, now_ms: int) -> StockUpdate | Rejection | None:
         """Take in a quote received at ``now_ms`` (ms since the epoch).
@@ -93,23 +119,26 @@ class SymbolStream:
             return rejection
         self.timestamp = timestamp
         self._day.observe(quote, timestamp)
-        if self.last is not None and quote.price == self.last.price:
+        if self._gate(quote.price) is None:
             return None
         self._seq += 1
         self.offset = next(self._offsets)
-        self.last = self._update(quote, timestamp)
+        update = self._update(quote, timestamp)
+        self.last = update if self._enrich is None else self._enrich(update)
         return self.last
 
     def _update(self, quote: Quote, timestamp: int) -> StockUpdate:
         day = self._day
         price = quote.price
-        reference = day.reference or price
+        reference = price if day.reference is None else day.reference
         change = price - reference
+        # A computed price may be measured against nothing, or next to nothing.
+        percent = change / abs(reference) * 100 if abs(reference) >= SMALLEST else 0.0
         return StockUpdate(
             symbol=self.symbol,
             price=price,
             change=round(change, _CHANGE_DIGITS),
-            change_percent=round(change / reference * 100, _PERCENT_DIGITS),
+            change_percent=round(percent, _PERCENT_DIGITS),
             volume=day.volume,
             timestamp=timestamp,
             seq=self._seq,

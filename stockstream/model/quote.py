@@ -26,6 +26,9 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     open: float | None = None
     #: Last price of the trading day before.
     previous_close: float | None = None
+    #: Whether the price was computed here, out of prices that are believed: it may be zero,
+    #: negative (a spread), and jump.
+    computed: bool = False
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -45,7 +48,7 @@ class StockUpdate(
     """One emitted price change of a symbol (documented, section 4.1)."""
 
     symbol: Symbol
-    #: Last price, in the instrument's currency; finite and above zero.
+    #: Last price, in the instrument's currency; finite, and above zero unless it was computed.
     price: float
     #: ``price`` less the previous close (less the day's first price where that is unknown).
     change: float
@@ -67,6 +70,10 @@ class StockUpdate(
     day_low: float | None = None
     open: float | None = None
     previous_close: float | None = None
+    #: Reference data, where the settings have any of the symbol.
+    name: str | None = None
+    currency: str | None = None
+    exchange: str | None = None
     #: True on the first update after a subscription: the state at that moment, not a change.
     snapshot: bool = False
 

@@ -14,6 +14,7 @@ from stockstream.model import Quote, StockUpdate, Symbol
 from stockstream.model.topics import STOCK_UPDATE_ERROR, QuoteFailure
 from stockstream.ports import Clock, QuoteProvider
 from stockstream.services.bars import BarService
+from stockstream.services.deriving import Derivations
 from stockstream.services.event_bus import EventBus
 from stockstream.services.live_symbol import LiveSymbol
 from stockstream.services.quote_sources import QuoteSources
@@ -59,6 +60,7 @@ class QuoteProducer:
         random: Random,
         on_changes: Callable[[Sequence[StockUpdate], float], None],
         on_confirmed: Callable[[StockUpdate], None],
+        derived: Derivations | None = None,
     ) -> None:
         """Ask for nothing yet.
 
@@ -74,6 +76,7 @@ class QuoteProducer:
             random: jitter of the pauses after failures.
             on_changes: called with changes, and the monotonic time of their receipt.
             on_confirmed: called when the first quote of a symbol says what was known before.
+            derived: computes the quotes of its symbols; the provider is not asked for them.
         """
         self._bars = bars
         self._bus = bus
@@ -82,9 +85,11 @@ class QuoteProducer:
         self._on_changes = on_changes
         self._on_confirmed = on_confirmed
         self._streams: dict[Symbol, ProducedSymbol] = {}
+        self._derived = derived
         self._sources = QuoteSources(
             provider,
             streams=self._streams,
+            elsewhere=derived if derived is not None else (),
             demand=demand,
             interval=interval,
             batch_size=batch_size,
@@ -139,11 +144,15 @@ class QuoteProducer:
         if last is not None:
             stream.state.seed(last)
             self._settle(stream)
+        if self._derived is not None and symbol in self._derived:
+            self._derived.begin(symbol, self._take)
         return True
 
     def end(self, symbol: Symbol) -> SymbolStream:
         """Produce a symbol no more, from this moment on; returns where it stands."""
         stream = self._streams.pop(symbol)
+        if self._derived is not None:
+            self._derived.end(symbol)
         self._sources.move()
         self._bars.forget(symbol)
         return stream.state
@@ -151,6 +160,8 @@ class QuoteProducer:
     def rebalance(self) -> None:
         """Note that symbols may be wanted more or less than before."""
         self._sources.rebalance()
+        if self._derived is not None:
+            self._derived.retry()
 
     async def run(self) -> None:
         """Have quotes come in until cancelled."""

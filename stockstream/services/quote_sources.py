@@ -1,7 +1,7 @@
 """Which symbols are pushed and which are polled, and the loops that do it."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from random import Random
 from typing import Protocol
 
@@ -40,6 +40,7 @@ class QuoteSources:
         provider: QuoteProvider,
         *,
         streams: Mapping[Symbol, SourcedSymbol],
+        elsewhere: Container[Symbol] = (),
         demand: Callable[[Symbol], int],
         interval: float,
         batch_size: int,
@@ -53,6 +54,7 @@ class QuoteSources:
         Args:
             provider: whose quotes are wanted.
             streams: the symbols that stream, kept up by their owner, who calls :meth:`move`.
+            elsewhere: those of them whose quotes do not come from the provider.
             demand: how many want one of them.
             interval: seconds between two requests for a polled symbol.
             batch_size: most symbols in one request.
@@ -62,6 +64,7 @@ class QuoteSources:
             on_error: called with each symbol that failed.
         """
         self._streams = streams
+        self._elsewhere = elsewhere
         self._demand = demand
         self._on_quotes = on_quotes
         #: Set when symbols came, went or have to be carried another way; a burst is handled as one.
@@ -130,7 +133,11 @@ class QuoteSources:
 
     def _place(self) -> None:
         """Decide for each symbol whether it is pushed or polled."""
-        symbols = {symbol for symbol, live in self._streams.items() if live.seeded}
+        symbols = {
+            symbol
+            for symbol, live in self._streams.items()
+            if live.seeded and symbol not in self._elsewhere
+        }
         if self._feed:
             demand = {symbol: self._demand(symbol) for symbol in symbols}
             # Also while it is lost: that it is back shows only by quotes of what it carries.

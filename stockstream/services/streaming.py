@@ -26,6 +26,7 @@ from stockstream.model.topics import (
 )
 from stockstream.ports import Clock, QuoteProvider, QuoteRecorder, QuoteSink, QuoteStore
 from stockstream.services.bars import BarService
+from stockstream.services.deriving import Derivations
 from stockstream.services.event_bus import EventBus
 from stockstream.services.producing import QuoteProducer
 from stockstream.services.wanted import WantedSymbols
@@ -78,6 +79,7 @@ class StreamingService:
         clock: Clock,
         random: Random,
         settings: StreamingSettings,
+        derived: Derivations | None = None,
     ) -> None:
         self._store = store
         self._recorder = recorder
@@ -109,7 +111,10 @@ class StreamingService:
             random=random,
             on_changes=self._emit,
             on_confirmed=sink.settle,
+            derived=derived,
         )
+        if derived is not None:
+            derived.attach(self)
 
     # --- demand -------------------------------------------------------------------------------
 

@@ -1,0 +1,233 @@
+"""Derived symbols: wants their inputs while they are wanted, and computes their quotes.
+
+Whoever produces a derived symbol wants its inputs as a client does, wherever those are produced,
+and hears what clients hear of them.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from heapq import heappop, heappush
+from typing import Protocol
+
+import structlog
+
+from stockstream.core.derivation import Derivation
+from stockstream.errors import SubscriptionLimitError
+from stockstream.model import Bar, Quote, StockUpdate, Symbol, Timeframe
+from stockstream.model.derived import Derived
+from stockstream.ports import BarSource, QuoteSink
+
+log = structlog.get_logger(__name__)
+
+OnQuotes = Callable[[Sequence[Quote]], None]
+
+
+class Streams(Protocol):
+    """Where inputs are wanted; the streaming service is one."""
+
+    def acquire(self, symbol: Symbol) -> None:
+        """Want a symbol."""
+        ...
+
+    def release(self, symbol: Symbol) -> None:
+        """Want it no more."""
+        ...
+
+    def snapshot(self, symbol: Symbol) -> StockUpdate | None:
+        """Return its state, or None where it is not known yet."""
+        ...
+
+
+class _Running:
+    """A derived symbol that is wanted."""
+
+    __slots__ = ("acquired", "derivation", "on_quotes", "pending")
+
+    def __init__(self, derivation: Derivation, on_quotes: OnQuotes) -> None:
+        self.derivation = derivation
+        self.on_quotes = on_quotes
+        self.acquired: list[Symbol] = []
+        #: Updates of its inputs that it has not taken in yet.
+        self.pending: list[StockUpdate] = []
+
+
+class Derivations:
+    """All derived symbols; a :class:`stockstream.ports.QuoteSink` on the way of their inputs.
+
+    Clients get an update before anything is computed of it. Updates of one time that come together
+    count as one moment: what is made of several of them has one price then, also where it is made
+    of derived symbols itself. Memory: the windows of the derived symbols that are wanted.
+    """
+
+    def __init__(self, definitions: Mapping[Symbol, Derived], sink: QuoteSink) -> None:
+        """Begin with none that is wanted.
+
+        Args:
+            definitions: what is made of others comes after them.
+            sink: where updates go on to.
+        """
+        self._definitions = definitions
+        # Inputs first: by the time that a symbol's turn comes, those that it is made of had theirs.
+        self._ranks = {symbol: rank for rank, symbol in enumerate(definitions)}
+        self._symbols = list(definitions)
+        self._sink = sink
+        self._streams: Streams
+        self._running: dict[Symbol, _Running] = {}
+        self._listeners: defaultdict[Symbol, list[Symbol]] = defaultdict(list)
+        self._queue: deque[StockUpdate] = deque()
+        self._computing = False
+        #: Prices computed; updates that none came of because another input was too old; updates
+        #: that left a window before their time because it was full.
+        self.computed = 0
+        self._stale = 0
+        self._overflowed = 0
+
+    def __contains__(self, symbol: object) -> bool:
+        return symbol in self._definitions
+
+    @property
+    def active(self) -> int:
+        """Derived symbols that are computed now."""
+        return len(self._running)
+
+    @property
+    def stale(self) -> int:
+        """Updates that no price came of because another input was too old."""
+        return self._stale + sum(each.derivation.stale for each in self._running.values())
+
+    @property
+    def overflowed(self) -> int:
+        """Updates that left a window before their time because it was full."""
+        return self._overflowed + sum(each.derivation.overflowed for each in self._running.values())
+
+    def attach(self, streams: Streams) -> None:
+        """Say where inputs are to be wanted; before anything begins."""
+        self._streams = streams
+
+    def begin(self, symbol: Symbol, on_quotes: OnQuotes) -> None:
+        """Want the inputs of a derived symbol, and compute its quotes from now on.
+
+        Args:
+            symbol: one of the definitions.
+            on_quotes: called with each price, also within this call where all inputs are known.
+        """
+        running = _Running(Derivation(symbol, self._definitions[symbol]), on_quotes)
+        self._running[symbol] = running
+        self._want_inputs(symbol, running)
+
+    def end(self, symbol: Symbol) -> None:
+        """Compute it no more, and want its inputs no more; nothing where it was not begun."""
+        running = self._running.pop(symbol, None)
+        if running is None:
+            return
+        self._stale += running.derivation.stale
+        self._overflowed += running.derivation.overflowed
+        for wanted in running.acquired:
+            self._listeners[wanted].remove(symbol)
+            if not self._listeners[wanted]:
+                del self._listeners[wanted]
+            self._streams.release(wanted)
+
+    def retry(self) -> None:
+        """Want the inputs that could not be had before."""
+        for symbol, running in list(self._running.items()):
+            if len(running.acquired) < len(running.derivation.inputs):
+                self._want_inputs(symbol, running)
+
+    def publish(self, updates: Sequence[StockUpdate], received: float) -> None:
+        """See :meth:`stockstream.ports.QuoteSink.publish`."""
+        self._sink.publish(updates, received)
+        self._take(updates)
+
+    def settle(self, update: StockUpdate) -> None:
+        """See :meth:`stockstream.ports.QuoteSink.settle`."""
+        self._sink.settle(update)
+        self._take((update,))
+
+    def _want_inputs(self, symbol: Symbol, running: _Running) -> None:
+        known: list[StockUpdate] = []
+        for wanted in running.derivation.inputs:
+            if wanted in running.acquired:
+                continue
+            try:
+                self._streams.acquire(wanted)
+            except SubscriptionLimitError as error:
+                log.warning("input_not_wanted", symbol=symbol, input=wanted, error=str(error))
+                continue
+            running.acquired.append(wanted)
+            self._listeners[wanted].append(symbol)
+            state = self._streams.snapshot(wanted)
+            if state is not None:
+                known.append(state)
+        # Where they stand already, from the oldest on, as they would have come.
+        self._take(sorted(known, key=_time))
+
+    # --- computing ----------------------------------------------------------------------------
+
+    def _take(self, updates: Sequence[StockUpdate]) -> None:
+        listeners = self._listeners
+        self._queue.extend([update for update in updates if update.symbol in listeners])
+        # What follows from a price that is being computed waits for its turn.
+        if self._computing:
+            return
+        self._computing = True
+        try:
+            while self._queue:
+                self._compute_moment()
+        finally:
+            self._computing = False
+            self._queue.clear()
+
+    def _compute_moment(self) -> None:
+        """Compute what follows from all updates of one time at the head of the queue."""
+        moment = self._queue[0].timestamp
+        turns: list[int] = []
+        try:
+            self._hand_out(moment, turns)
+            while turns:
+                self._compute(self._symbols[heappop(turns)])
+                # Its own update may be what others wait for.
+                self._hand_out(moment, turns)
+        finally:
+            # Empty, unless something crashed: then nobody must wait for a turn that never comes.
+            for rank in turns:
+                self._running[self._symbols[rank]].pending.clear()
+
+    def _hand_out(self, moment: int, turns: list[int]) -> None:
+        while self._queue and self._queue[0].timestamp == moment:
+            update = self._queue.popleft()
+            for symbol in self._listeners.get(update.symbol, ()):
+                pending = self._running[symbol].pending
+                if not pending:
+                    heappush(turns, self._ranks[symbol])
+                pending.append(update)
+
+    def _compute(self, symbol: Symbol) -> None:
+        running = self._running[symbol]
+        pending, running.pending = running.pending, []
+        last: Quote | None = None
+        for update in pending:
+            last = running.derivation(update) or last
+        if last is not None:
+            self.computed += 1
+            running.on_quotes((last,))
+
+
+class BarsOfOthers:
+    """The bars of a provider, which has none of derived symbols; a `BarSource` as well."""
+
+    def __init__(self, bars: BarSource, derived: Derivations) -> None:
+        self._bars = bars
+        self._derived = derived
+
+    async def fetch_bars(
+        self, symbol: Symbol, timeframe: Timeframe, *, end_ms: int, limit: int
+    ) -> Sequence[Bar]:
+        """See :meth:`stockstream.ports.BarSource.fetch_bars`; none of a derived symbol."""
+        if symbol in self._derived:
+            return ()
+        return await self._bars.fetch_bars(symbol, timeframe, end_ms=end_ms, limit=limit)
+
+
+def _time(update: StockUpdate) -> int:
+    return update.timestamp
