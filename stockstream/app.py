@@ -35,12 +35,14 @@ from stockstream.gateway.servers import PATHS, ServerSettings, open_server
 from stockstream.gateway.sockets import SocketGateway
 from stockstream.gateway.web import WebDoor, WebSettings
 from stockstream.model.event import Event
+from stockstream.model.reference import Reference
 from stockstream.model.symbol import Symbol
 from stockstream.model.topics import PERFORMANCE_ALERT, PERFORMANCE_METRICS_COLLECTED
 from stockstream.ports import Clock, QuoteStore
 from stockstream.providers import ProviderSettings, open_provider
 from stockstream.services.bar_updates import BarUpdates
 from stockstream.services.bars import BarService
+from stockstream.services.deriving import BarsOfOthers, Derivations
 from stockstream.services.event_bus import EventBus
 from stockstream.services.lookups import Lookups
 from stockstream.services.monitoring import PerformanceMonitor
@@ -48,6 +50,7 @@ from stockstream.services.streaming import StreamingService, StreamingSettings
 from stockstream.storage.memory import MemoryQuoteStore
 from stockstream.storage.redis import RedisQuoteStore
 from stockstream.storage.redis_client import open_redis
+from stockstream.storage.reference_file import load_reference
 from stockstream.storage.writer import WriteBehind
 from stockstream.wire import names
 from stockstream.wire.packets import WireForm
@@ -73,17 +76,21 @@ class Node:
             else MemoryQuoteStore(clock)
         )
         self.writer = WriteBehind(self.store, clock=clock, random=random)
-        self.bars = BarService(self.provider.bars, clock)
         # No other process has this order: a mark of theirs must not be taken for one of ours.
         order = secrets.token_hex(4) if settings.recovery_window else ""
         self.fanout = Fanout(clock, order=order)
+        self.derived = Derivations(settings.derived, self.fanout)
+        bars = self.provider.bars
+        self.bars = BarService(bars and BarsOfOthers(bars, self.derived), clock)
         self.streaming = StreamingService(
             provider=self.provider,
             store=self.store,
             recorder=self.writer,
-            sink=self.fanout,
+            sink=self.derived if settings.derived else self.fanout,
             bus=self.bus,
             bars=self.bars,
+            derived=self.derived,
+            reference=_reference(settings),
             clock=clock,
             random=random,
             settings=StreamingSettings(
@@ -213,6 +220,7 @@ class Node:
     def _describe(self, page: Exposition) -> None:
         measurements.describe_gateway(page, self.gateway, self.fanout)
         measurements.describe_streaming(page, self.streaming)
+        measurements.describe_derived(page, self.derived)
         measurements.describe_bus(page, self.bus)
         measurements.describe_bars(page, self.bars.history)
         measurements.describe_writer(page, self.writer)
@@ -365,6 +373,11 @@ def _web_settings(settings: Settings) -> WebSettings:
         requests_per_second=settings.max_requests_per_second,
         body_seconds=settings.body_timeout,
     )
+
+
+def _reference(settings: Settings) -> dict[Symbol, Reference]:
+    in_file = load_reference(settings.reference_file) if settings.reference_file else {}
+    return {**in_file, **settings.reference}
 
 
 def _server_settings(settings: Settings) -> ServerSettings:

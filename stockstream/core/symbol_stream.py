@@ -89,7 +89,7 @@ class SymbolStream:
         Nothing else is taken from it: the clock of a replayed recording starts anew.
         """
         if self.last is None:
-            self.last = update
+            self.last = update if self._enrich is None else self._enrich(update)
             self._gate.last = update.price
 
     def describe(

@@ -11,6 +11,7 @@ from stockstream.gateway.sockets import SocketGateway
 from stockstream.gateway.web import WebDoor
 from stockstream.ports import QuoteStore
 from stockstream.services.bar_history import BarHistory
+from stockstream.services.deriving import Derivations
 from stockstream.services.event_bus import EventBus
 from stockstream.services.monitoring import PerformanceMonitor
 from stockstream.services.streaming import StreamingService
@@ -68,6 +69,20 @@ def describe_gateway(page: Exposition, gateway: SocketGateway, fanout: Fanout) -
         "delivery_latency_seconds",
         "From the receipt of a quote to its being written, once a recipient.",
         lambda: gateway.latency,
+    )
+
+
+def describe_derived(page: Exposition, derived: Derivations) -> None:
+    """Show what is computed out of other symbols' prices."""
+    page.gauge("derived_symbols", "Derived symbols computed now.", lambda: derived.active)
+    page.counter(
+        "derived_prices", "Prices computed out of other symbols'.", lambda: derived.computed
+    )
+    page.counter(
+        "derived_inputs_unused",
+        "Updates that counted for less than they should: another input too old, a window full.",
+        lambda: {"stale": derived.stale, "overflowed": derived.overflowed},
+        label="reason",
     )
 
 

@@ -5,7 +5,7 @@ and hears what clients hear of them.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Protocol
 
@@ -216,7 +216,7 @@ class Derivations:
 class BarsOfOthers:
     """The bars of a provider, which has none of derived symbols; a `BarSource` as well."""
 
-    def __init__(self, bars: BarSource, derived: Derivations) -> None:
+    def __init__(self, bars: BarSource, derived: Container[Symbol]) -> None:
         self._bars = bars
         self._derived = derived
 

@@ -8,9 +8,11 @@ import structlog
 
 from stockstream.core.circuit_breaker import CircuitState
 from stockstream.core.quote_rules import Rejection
+from stockstream.core.reference import enricher
 from stockstream.core.symbol_stream import SymbolStream
 from stockstream.errors import ProviderError
 from stockstream.model import Quote, StockUpdate, Symbol
+from stockstream.model.reference import Reference
 from stockstream.model.topics import STOCK_UPDATE_ERROR, QuoteFailure
 from stockstream.ports import Clock, QuoteProvider
 from stockstream.services.bars import BarService
@@ -61,6 +63,7 @@ class QuoteProducer:
         on_changes: Callable[[Sequence[StockUpdate], float], None],
         on_confirmed: Callable[[StockUpdate], None],
         derived: Derivations | None = None,
+        reference: Mapping[Symbol, Reference] | None = None,
     ) -> None:
         """Ask for nothing yet.
 
@@ -77,6 +80,7 @@ class QuoteProducer:
             on_changes: called with changes, and the monotonic time of their receipt.
             on_confirmed: called when the first quote of a symbol says what was known before.
             derived: computes the quotes of its symbols; the provider is not asked for them.
+            reference: completes the updates of its symbols.
         """
         self._bars = bars
         self._bus = bus
@@ -86,6 +90,8 @@ class QuoteProducer:
         self._on_confirmed = on_confirmed
         self._streams: dict[Symbol, ProducedSymbol] = {}
         self._derived = derived
+        self._reference = reference or {}
+        self._enrich = enricher(self._reference)
         self._sources = QuoteSources(
             provider,
             streams=self._streams,
@@ -128,6 +134,9 @@ class QuoteProducer:
 
     def begin(self, symbol: Symbol, state: SymbolStream, live: LiveSymbol) -> None:
         """Produce a symbol as soon as it is seeded; its state goes on from ``state``."""
+        row = self._reference.get(symbol)
+        if row is not None:
+            state.describe(self._enrich, row.previous_close)
         self._streams[symbol] = ProducedSymbol(state, live)
 
     def seed(self, symbol: Symbol, last: StockUpdate | None) -> bool:

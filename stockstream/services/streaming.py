@@ -8,7 +8,7 @@ and bus.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -19,6 +19,7 @@ import structlog
 from stockstream.core.symbol_stream import SymbolStream
 from stockstream.errors import StoreUnavailableError
 from stockstream.model import Position, StockUpdate, Symbol
+from stockstream.model.reference import Reference
 from stockstream.model.topics import (
     STOCK_UPDATED,
     STREAM_STARTED,
@@ -80,6 +81,7 @@ class StreamingService:
         random: Random,
         settings: StreamingSettings,
         derived: Derivations | None = None,
+        reference: Mapping[Symbol, Reference] | None = None,
     ) -> None:
         self._store = store
         self._recorder = recorder
@@ -112,6 +114,7 @@ class StreamingService:
             on_changes=self._emit,
             on_confirmed=sink.settle,
             derived=derived,
+            reference=reference,
         )
         if derived is not None:
             derived.attach(self)
