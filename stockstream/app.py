@@ -35,7 +35,6 @@ from stockstream.gateway.servers import PATHS, ServerSettings, open_server
 from stockstream.gateway.sockets import SocketGateway
 from stockstream.gateway.web import WebDoor, WebSettings
 from stockstream.model.event import Event
-from stockstream.model.reference import Reference
 from stockstream.model.symbol import Symbol
 from stockstream.model.topics import PERFORMANCE_ALERT, PERFORMANCE_METRICS_COLLECTED
 from stockstream.ports import Clock, QuoteStore
@@ -90,7 +89,7 @@ class Node:
             bus=self.bus,
             bars=self.bars,
             derived=self.derived,
-            reference=_reference(settings),
+            reference={**load_reference(settings.reference_file), **settings.reference},
             clock=clock,
             random=random,
             settings=StreamingSettings(
@@ -373,11 +372,6 @@ def _web_settings(settings: Settings) -> WebSettings:
         requests_per_second=settings.max_requests_per_second,
         body_seconds=settings.body_timeout,
     )
-
-
-def _reference(settings: Settings) -> dict[Symbol, Reference]:
-    in_file = load_reference(settings.reference_file) if settings.reference_file else {}
-    return {**in_file, **settings.reference}
 
 
 def _server_settings(settings: Settings) -> ServerSettings:

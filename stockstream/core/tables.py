@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from stockstream.errors import ConfigError, InvalidSymbolError
 from stockstream.model import Symbol, parse_symbol
+
+#: What people call the types that msgspec names.
+_PLAIN: Final = {
+    "float": "a number",
+    "int": "a whole number",
+    "str": "a text",
+    "object": "a table",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +64,15 @@ class Table:
         if field in choices:
             return self.refusal(f"must be one of {choices[field]}", field)
         if not named:
-            return self.refusal(said.replace("Expected", "must be", 1), field)
+            return self.refusal(_in_plain_words(said), field)
         return self.refusal("is needed" if "required" in said else "is no such setting", field)
+
+
+def _in_plain_words(said: str) -> str:
+    said = said.partition(", got ")[0].replace(" | null", "").replace("Expected", "must be", 1)
+    for name, plain in _PLAIN.items():
+        said = said.replace(f"`{name}`", plain)
+    return said
 
 
 def read_tables(setting: str, tables: Mapping[str, object], limit: int) -> dict[Symbol, Table]:

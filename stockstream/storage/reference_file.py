@@ -14,15 +14,17 @@ _SETTING: Final = "REFERENCE_FILE"
 _COLUMNS: Final = ("symbol", "name", "currency", "exchange", "previous_close")
 
 
-def load_reference(path: Path) -> dict[Symbol, Reference]:
+def load_reference(path: Path | None) -> dict[Symbol, Reference]:
     """Return what a file says: UTF-8, a header, any of the columns besides ``symbol``.
 
-    Blank is unknown.
+    Blank is unknown. Where there is no file, nothing is known.
 
     Raises:
         ConfigError: it can't be read, or a line of it can't be; the message names the line.
     """
     found: dict[Symbol, Reference] = {}
+    if path is None:
+        return found
     try:
         # Spreadsheets begin a file of UTF-8 with a mark.
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -1,4 +1,5 @@
 from itertools import pairwise
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +17,7 @@ def stream() -> SymbolStream:
     return SymbolStream(AAPL, "epoch")
 
 
-def emitted(
-    quotes: SymbolStream, price: float, at: int = NOON, **fields: float | None
-) -> StockUpdate:
+def emitted(quotes: SymbolStream, price: float, at: int = NOON, **fields: Any) -> StockUpdate:
     quote = Quote(symbol=AAPL, price=price, timestamp=at, **fields)
     update = quotes.offer(quote, at)
     assert isinstance(update, StockUpdate)

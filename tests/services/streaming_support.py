@@ -1,11 +1,13 @@
 """What tests of the streaming service have in common."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from random import Random
 
 from stockstream.model import Symbol
+from stockstream.model.derived import Derived
+from stockstream.model.reference import Reference
 from stockstream.model.topics import (
     STOCK_UPDATE_ERROR,
     STOCK_UPDATED,
@@ -14,6 +16,7 @@ from stockstream.model.topics import (
     QuoteFailure,
 )
 from stockstream.services.bars import BarService
+from stockstream.services.deriving import Derivations
 from stockstream.services.event_bus import EventBus
 from stockstream.services.streaming import StreamingService, StreamingSettings
 from tests.support.clock import ManualClock
@@ -34,6 +37,9 @@ class Streaming:
         clock: ManualClock | None = None,
         store: UnreliableStore | None = None,
         linger: float = 5.0,
+        derived: Mapping[Symbol, Derived] | None = None,
+        reference: Mapping[Symbol, Reference] | None = None,
+        limit: int = 10_000,
     ) -> None:
         self.clock = clock or ManualClock()
         self.poller = poller or FakePoller()
@@ -41,18 +47,23 @@ class Streaming:
         self.store = store or UnreliableStore(self.clock)
         self.recorder = FakeRecorder(self.store)
         self.sink = RecordingSink()
+        self.derived = Derivations(derived or {}, self.sink)
         self.bus = EventBus(clock=self.clock, random=Random(1))
         self.bars = BarService(None, self.clock)
         self.service = StreamingService(
             provider=FakeProvider(poller=None if feed and not poller else self.poller, feed=feed),
             store=self.store,
             recorder=self.recorder,
-            sink=self.sink,
+            sink=self.derived,
             bus=self.bus,
             bars=self.bars,
             clock=self.clock,
             random=Random(1),
-            settings=StreamingSettings(subscription_timeout=linger, seed_timeout=0.05),
+            settings=StreamingSettings(
+                subscription_timeout=linger, seed_timeout=0.05, max_symbols=limit
+            ),
+            derived=self.derived,
+            reference=reference,
         )
 
     @asynccontextmanager
