@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -19,7 +21,7 @@ TOWER = {
 
 
 def deriving(
-    tables: dict[str, object], *, feed: FakeFeed | None = None, limit: int = 100
+    tables: Mapping[str, object], *, feed: FakeFeed | None = None, limit: int = 100
 ) -> Streaming:
     return Streaming(derived=read_derived(tables), feed=feed, limit=limit)
 
