@@ -33,6 +33,7 @@ from stockstream.gateway.requests import Requests
 from stockstream.gateway.rest import RestDoor
 from stockstream.gateway.servers import PATHS, ServerSettings, open_server
 from stockstream.gateway.sockets import SocketGateway
+from stockstream.gateway.sse import SseDoor
 from stockstream.gateway.web import WebDoor, WebSettings
 from stockstream.model.event import Event
 from stockstream.model.symbol import Symbol
@@ -145,6 +146,16 @@ class Node:
             streaming=self.streaming, store=self.store, store_name=store_name
         )
         self.lookups = Lookups(self.streaming, self.store)
+        self.streams = SseDoor(
+            beside=self.gateway,
+            server=self.servers[WireForm.JSON],
+            heartbeat=settings.ping_interval,
+            requests=self.requests,
+            recovery=self.recovery,
+            fanout=self.fanout,
+            clock=clock,
+            random=random,
+        )
         self._metrics = Exposition()
         self.web = self._open_web(clock)
         self._describe(self._metrics)
@@ -173,7 +184,7 @@ class Node:
             lookups=self.lookups,
             clock=clock,
         )
-        return WebDoor([rest, state], _web_settings(self.settings), clock)
+        return WebDoor([rest, self.streams, state], _web_settings(self.settings), clock)
 
     def runner(self) -> AppRunner:
         """Return what serves all routes on the sites that it is given."""
@@ -214,7 +225,8 @@ class Node:
 
     async def tell_clients(self) -> None:
         """End every session: clients are told, and come back to another node or later."""
-        await asyncio.gather(*(server.shutdown() for server in self.servers.values()))
+        servers = self.servers.values()
+        await asyncio.gather(self.streams.shutdown(), *(server.shutdown() for server in servers))
 
     def _describe(self, page: Exposition) -> None:
         measurements.describe_gateway(page, self.gateway, self.fanout)

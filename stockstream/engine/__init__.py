@@ -4,7 +4,7 @@ Usable without the rest of stockstream; see docs/engine.md.
 """
 
 from stockstream.engine.core.connection import Connection
-from stockstream.engine.core.message import Message
+from stockstream.engine.core.message import Message, Raw
 from stockstream.engine.errors import (
     ConfigurationError,
     EncodeError,
@@ -14,6 +14,7 @@ from stockstream.engine.errors import (
 )
 from stockstream.engine.limits import Limits
 from stockstream.engine.metrics import Metrics
+from stockstream.engine.shell.event_stream import EventStreams
 from stockstream.engine.shell.front import AppRunner
 from stockstream.engine.sio.manager import Manager
 from stockstream.engine.sio.recovery import SessionRecovery
@@ -26,10 +27,12 @@ __all__ = [
     "Connection",
     "EncodeError",
     "EngineError",
+    "EventStreams",
     "Limits",
     "Manager",
     "Message",
     "Metrics",
+    "Raw",
     "SessionNotFoundError",
     "SessionRecovery",
     "UnsupportedError",

@@ -10,6 +10,7 @@ class Metrics:
     #: Sessions opened, by the transport they started on.
     opened_polling: int = 0
     opened_websocket: int = 0
+    opened_stream: int = 0
     #: Sessions closed, whatever the reason.
     closed: int = 0
     #: Sessions that moved from polling to WebSocket, and attempts that failed.

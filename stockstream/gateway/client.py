@@ -5,13 +5,14 @@ from typing import Any
 
 import msgspec
 
-from stockstream.engine import Connection, Message
+from stockstream.engine import Connection
+from stockstream.gateway.encoding import event_message
 from stockstream.model.identity import Identity
-from stockstream.wire.packets import WireForm, encode_event
+from stockstream.wire.packets import WireForm
 
 
 class Client:
-    """One connected Socket.IO client."""
+    """One connected client: of Socket.IO, or of a stream of events."""
 
     __slots__ = (
         "connected_at",
@@ -35,7 +36,7 @@ class Client:
         connected_at: int,
         identity: Identity,
     ) -> None:
-        #: Its Socket.IO session id.
+        #: Of its session: Socket.IO's, or that of its stream.
         self.id = sid
         self.connection = connection
         #: How its packets are encoded.
@@ -75,5 +76,5 @@ class Client:
         Returns:
             The payload as plain objects: what an acknowledgement of the same request carries.
         """
-        self.connection.send(Message(encode_event(self.form, event, payload, mark)))
+        self.connection.send(event_message(self.form, event, payload, mark))
         return msgspec.to_builtins(payload)

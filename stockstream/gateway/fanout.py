@@ -16,12 +16,14 @@ import msgspec
 from stockstream.core.latency import LatencyHistogram
 from stockstream.engine import Connection, Message
 from stockstream.gateway.audience import UNTOLD, Audience, CatchUp, Member
+from stockstream.gateway.encoding import event_message
 from stockstream.gateway.gathering import Gathering
+from stockstream.gateway.late import LateSnapshots
 from stockstream.gateway.pacer import Pacer
 from stockstream.model import Position, StockUpdate
 from stockstream.ports import Clock
 from stockstream.wire.names import stock_update
-from stockstream.wire.packets import WireForm, encode_event
+from stockstream.wire.packets import WireForm
 from stockstream.wire.replies import Envelope
 
 Delivery = tuple[str, Message]
@@ -56,6 +58,7 @@ class Fanout:
         #: From the receipt of a quote to its being written, in ms, once for each recipient.
         self.latency = LatencyHistogram()
         self._gathering = Gathering(clock, self.latency)
+        self._late = LateSnapshots()
 
     @property
     def messages(self) -> int:
@@ -155,6 +158,14 @@ class Fanout:
         valid = order == self._order and offset.isdecimal() and len(offset) < _LONGEST_OFFSET
         return int(offset) if valid and int(offset) <= self._offset else None
 
+    def told_before(self, event: str, offset: int) -> bool:
+        """Return whether who has listened to an event, and got a mark, got its first snapshot.
+
+        What a client is told at the beginning comes before all its marks, but the first price of a
+        symbol may come later, and need not be an update: it may be what the symbol stood at.
+        """
+        return self._late.last(event) < offset
+
     def resume(self, event: str, catch_up: CatchUp, position: Position | None) -> bool:
         """Send what was held back, and from now on live updates.
 
@@ -204,9 +215,21 @@ class Fanout:
     def settle(self, update: StockUpdate) -> None:
         """See :meth:`stockstream.ports.QuoteSink.settle`."""
         event = stock_update(update.symbol)
+        if self._settle(event, update):
+            # Whoever comes back with an older mark may not have got it.
+            self._late.note(event, self._offset)
+
+    def begin(self, update: StockUpdate) -> None:
+        """Do the same for clients that have only just subscribed: they have no mark yet."""
+        self._settle(stock_update(update.symbol), update)
+
+    def _settle(self, event: str, update: StockUpdate) -> bool:
         audience = self._audiences.get(event)
-        if audience is not None and audience.waiting:
+        waiting = audience is not None and bool(audience.waiting)
+        if audience is not None and waiting:
             self._messages += self._send_snapshots(event, audience, update, self._offset)
+
+        return waiting
 
     def broadcast(self, event: str, payload: Any, *, keep: bool = False) -> None:
         """Send something other than a quote to all who listen to ``event``.
@@ -304,7 +327,7 @@ class Fanout:
 
     def _message(self, form: WireForm, event: str, payload: Any, mark: str = "") -> Message:
         envelope = Envelope(type=event, payload=payload, timestamp=self._clock.time_ms())
-        return Message(encode_event(form, event, envelope, mark))
+        return event_message(form, event, envelope, mark)
 
     def _mark(self, payload: Any) -> str:
         # Only what all clients get in the order of publication has one: neither a snapshot nor

@@ -34,6 +34,9 @@ from stockstream.wire.packets import WireForm
 
 log = structlog.get_logger(__name__)
 
+#: Floor of an event whose beginning the client has got: it is below every offset.
+_TOLD: Final = -1
+
 #: Clients that are gone and may come back, at most, and what they are subscribed to, all of them
 #: together; the oldest give way.
 KEPT: Final = 20_000
@@ -168,6 +171,30 @@ class Recovery:
         client.floors, client.rates = lost.floors, lost.rates
         client.histories = lost.histories
         client.resuming = asyncio.Event()
+        return await self._give_back(client, offset)
+
+    async def go_on(self, client: Client, mark: str) -> Return | None:
+        """Let a client without a session go on after a mark of a stream of the same events.
+
+        Args:
+            client: a new one. Its ``floors`` name what it listens to, its ``rates`` at which pace.
+            mark: of the last event that it got.
+
+        Returns:
+            As :meth:`recover` does.
+        """
+        offset = self._fanout.offset_of(mark) if self._fanout.mark() else None
+        if offset is None:
+            self.refused += 1
+            return None
+        for event in client.floors:
+            channel = parse_channel(event)
+            quote = channel.symbol is not None and channel.timeframe is None
+            told = quote and self._fanout.told_before(event, offset)
+            client.floors[event] = _TOLD if told else UNTOLD
+        return await self._give_back(client, offset)
+
+    async def _give_back(self, client: Client, offset: int) -> Return | None:
         back: Return | None = None
         try:
             back = await self._collect(client, offset)

@@ -85,10 +85,15 @@ class Requests:
         self._clock = clock
         self._catching_up: set[asyncio.Task[None]] = set()
 
-    def subscribe(self, client: Client, payload: object) -> Any:
+    def subscribe(self, client: Client, payload: object, *, resumed: bool | None = None) -> Any:
         """Subscribe to events; replies `subscribed`, then a snapshot of each, then live updates.
 
         It does not wait for anything: between the reply and the snapshot no update can slip in.
+
+        Args:
+            client: who asks.
+            payload: what for.
+            resumed: what the reply says about going on from where the client was.
 
         Raises:
             RefusedError: the payload as a whole is wrong. Single events are refused in the reply.
@@ -100,7 +105,9 @@ class Requests:
         accepted, refused = self._accept(client, request.events)
         reply = client.send(
             names.SUBSCRIBED,
-            Subscribed(events=[c.name for c in accepted], rejected=refused or None),
+            Subscribed(
+                events=[c.name for c in accepted], rejected=refused or None, resumed=resumed
+            ),
         )
         # One for all its events.
         member = Member(client.connection, client.form, request.max_rate, client.floors)
@@ -324,7 +331,7 @@ class Requests:
     def _settle(self, symbol: Symbol) -> None:
         snapshot = self._streaming.snapshot(symbol)
         if snapshot is not None:
-            self._fanout.settle(snapshot)
+            self._fanout.begin(snapshot)
 
     def _leave(self, client: Client, channel: Channel) -> None:
         client.floors.pop(channel.name, None)

@@ -96,6 +96,16 @@ class SocketGateway:
         )
         server.on("*", self._unknown)
 
+    # --- clients that do not speak Socket.IO --------------------------------------------------
+
+    def enter(self, client: Client) -> None:
+        """Count a client among those of this node, until it leaves."""
+        self._clients[client.id] = client
+
+    def leave(self, client: Client) -> None:
+        """Count it no more."""
+        self._clients.pop(client.id, None)
+
     # --- documented statistics ----------------------------------------------------------------
 
     def get_connected_clients_count(self) -> int:

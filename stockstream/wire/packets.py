@@ -1,6 +1,8 @@
-"""Socket.IO packets of events, each encoded once for all who get it.
+"""Events as they leave, each encoded once for all who get it.
 
-JSON as of the Socket.IO protocol v5, msgpack as npm's ``socket.io-msgpack-parser`` reads it.
+Socket.IO packets: JSON as of the Socket.IO protocol v5, msgpack as npm's
+``socket.io-msgpack-parser`` reads it. And Server-Sent Events: the name of the event, its payload as
+JSON, the mark as its id.
 """
 
 from enum import Enum
@@ -18,10 +20,12 @@ class WireForm(Enum):
 
     JSON = "json"
     MSGPACK = "msgpack"
+    #: Server-Sent Events.
+    STREAM = "stream"
 
 
 def encode_event(form: WireForm, name: str, payload: Any, mark: str = "") -> str | bytes:
-    """Return the packet of an event of the default namespace.
+    """Return an event: the packet of the default namespace, or the part of a stream.
 
     Args:
         form: how the client wants it.
@@ -30,6 +34,10 @@ def encode_event(form: WireForm, name: str, payload: Any, mark: str = "") -> str
         mark: second argument of the event: where a client that got it goes on when it comes back
             (Socket.IO's connection state recovery). Empty: it has none.
     """
+    if form is WireForm.STREAM:
+        # JSON has no line breaks, and neither have names.
+        head = f"id: {mark}\nevent: {name}\ndata: " if mark else f"event: {name}\ndata: "
+        return head.encode() + _json.encode(payload) + b"\n\n"
     arguments = (name, payload, mark) if mark else (name, payload)
     if form is WireForm.JSON:
         return f"{_EVENT}{_json.encode(arguments).decode()}"

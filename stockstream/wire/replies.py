@@ -33,6 +33,8 @@ class Subscribed(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
 
     events: Sequence[str]
     rejected: Sequence[Rejected] | None = None
+    #: Of a stream that is to go on after an id: whether it does, without a gap.
+    resumed: bool | None = None
 
 
 class Unsubscribed(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

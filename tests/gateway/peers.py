@@ -90,8 +90,11 @@ class Peer:
 
     def received(self) -> list[tuple[str, Any]]:
         """Name and payload of each event that has reached its socket."""
-        packets = [packet for write in self._wire.writes for packet in _packets(write)]
-        events = [_event(packet) for packet in packets]
+        if self.form is WireForm.STREAM:
+            events = [_part(part) for part in b"".join(self._wire.writes).split(b"\n\n")[:-1]]
+        else:
+            packets = [packet for write in self._wire.writes for packet in _packets(write)]
+            events = [_event(packet) for packet in packets]
         for name, body in events:
             assert body["type"] == name
         return [(name, body["payload"]) for name, body in events]
@@ -144,6 +147,11 @@ def _packets(data: bytes) -> list[str | bytes]:
         payload, data = data[start : start + size], data[start + size :]
         packets.append(payload.decode() if text else payload)
     return packets
+
+
+def _part(part: bytes) -> tuple[str, Any]:
+    fields = dict(line.split(": ", 1) for line in part.decode().split("\n"))
+    return fields["event"], json.loads(fields["data"])
 
 
 def _event(packet: str | bytes) -> tuple[str, Any]:

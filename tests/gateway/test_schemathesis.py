@@ -9,7 +9,7 @@ from tests.support.processes import running_server
 SETTINGS = Path(__file__).with_name("schemathesis.toml")
 
 
-async def test_the_server_does_what_it_says_it_does() -> None:
+async def test_the_server_does_what_it_says_it_does(tmp_path: Path) -> None:
     env = {"STOCKSTREAM_MAX_REQUESTS_PER_SECOND": "100000", "STOCKSTREAM_LOG_LEVEL": "warning"}
     async with running_server(env=env) as server:
         schemathesis = await asyncio.create_subprocess_exec(
@@ -26,6 +26,7 @@ async def test_the_server_does_what_it_says_it_does() -> None:
             "--continue-on-failure",
             "--warnings=off",
             "--no-color",
+            cwd=tmp_path,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

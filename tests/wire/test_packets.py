@@ -25,6 +25,9 @@ def decoded(form: WireForm, packet: str | bytes) -> tuple[int, list[object]]:
         assert isinstance(packet, str)
         return int(packet[0]), json.loads(packet[1:])
     assert isinstance(packet, bytes)
+    if form is WireForm.STREAM:
+        name, data = packet.decode().removesuffix("\n\n").split("\n")
+        return 2, [name.removeprefix("event: "), json.loads(data.removeprefix("data: "))]
     message = msgpack.unpackb(packet)
     assert message["nsp"] == "/"
     return message["type"], message["data"]

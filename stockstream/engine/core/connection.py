@@ -17,6 +17,7 @@ from stockstream.engine.core.packets import (
     CLOSE,
     MESSAGE,
     NOOP,
+    PING_MESSAGE,
     PONG,
     PROBE_ANSWER,
     SEPARATOR,
@@ -137,6 +138,11 @@ class Connection(Outlet):
         else:
             raise PacketViolation("unexpected Engine.IO packet")
         return self.pace()
+
+    def ping(self, now: float) -> None:
+        """Ask the client for a sign of life: that is due."""
+        self._hub.pong_due.start(self, now)
+        self.send(PING_MESSAGE)
 
     def _pong(self) -> None:
         # A pong that nobody asked for starts nothing, so a flood of them costs nothing.

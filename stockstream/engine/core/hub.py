@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 from stockstream.engine.core.admission import Admission
 from stockstream.engine.core.deadlines import Deadlines
 from stockstream.engine.core.handshake import Handshake
-from stockstream.engine.core.packets import PING_MESSAGE
 from stockstream.engine.core.ports import Abortable, WebSocketPort
 from stockstream.engine.errors import HandshakeRefused
 from stockstream.engine.limits import Limits
@@ -47,6 +46,7 @@ class Hub:
         listener: Who gets messages and ends.
         clock: Seconds that only grow.
         arm: Called with a time at which `tick` must be called, when that is earlier than before.
+        admission: Who counts sessions, where those of several hubs count together.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Hub:
         listener: Listener,
         clock: Callable[[], float],
         arm: Callable[[float], None],
+        admission: Admission | None = None,
     ) -> None:
         self.handshake = handshake
         self.limits = limits
@@ -67,7 +68,7 @@ class Hub:
         self.sessions: dict[str, Connection] = {}
         #: False once the server is shutting down.
         self.accepting = True
-        self._admission = Admission(limits, metrics)
+        self.admission = admission or Admission(limits, metrics)
         # Connections whose first request has not arrived.
         self.head_due: Deadlines[Abortable] = Deadlines(limits.header_seconds, arm)
         self.ping_due: Deadlines[Connection] = Deadlines(handshake.ping_interval, arm)
@@ -89,11 +90,11 @@ class Hub:
         if not self.accepting:
             self.metrics.refused_shutdown += 1
             raise HandshakeRefused(503, 3, "Shutting down", retry_after=1)
-        self._admission.enter(address, self.clock())
+        self.admission.enter(address, self.clock())
 
     def leave(self, address: str) -> None:
         """Give back the room of a session that was admitted but never opened."""
-        self._admission.leave(address)
+        self.admission.leave(address)
 
     def add(self, connection: "Connection") -> None:
         """Take in a session that was admitted and has opened."""
@@ -109,7 +110,7 @@ class Hub:
         self.connect_due.cancel(connection)
         self.upgrade_due.cancel(connection)
         self.unread_due.cancel(connection)
-        self._admission.leave(connection.remote_address)
+        self.admission.leave(connection.remote_address)
         metrics = self.metrics
         metrics.closed += 1
         metrics.bytes_in += connection.bytes_in
@@ -135,8 +136,7 @@ class Hub:
     def tick(self, now: float) -> float | None:
         """Do all that is due; returns when to call again, None while nothing is going on."""
         for connection in self.ping_due.expired(now):
-            self.pong_due.start(connection, now)
-            connection.send(PING_MESSAGE)
+            connection.ping(now)
         for connection in self.pong_due.expired(now):
             self.metrics.ping_timeouts += 1
             connection.end(PING_TIMEOUT)

@@ -111,6 +111,16 @@ class _Deflated(Message):
         return server_frame(_COMPRESSED | opcode, packed)
 
 
+class Raw(Message):
+    """A message that leaves as it is, on a transport without frames such as an event stream."""
+
+    __slots__ = ()
+
+    def _build_frame(self) -> bytes:
+        data = self.data
+        return data.encode() if isinstance(data, str) else bytes(data)
+
+
 def control(packet: str) -> Message:
     """Return an Engine.IO packet that is no message, such as a ping, in the shape of one."""
     message = Message(packet)
