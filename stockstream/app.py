@@ -18,8 +18,7 @@ from aiohttp import web
 from stockstream.clock import SystemClock
 from stockstream.config import Settings
 from stockstream.core.subscriptions import Subscriptions
-from stockstream.core.thresholds import Thresholds
-from stockstream.engine import AppRunner, AsyncServer, Limits
+from stockstream.engine import AppRunner, AsyncServer
 from stockstream.errors import ConfigError, DrainTimeoutError
 from stockstream.gateway import measurements
 from stockstream.gateway.client import Client
@@ -31,15 +30,15 @@ from stockstream.gateway.readiness import Readiness
 from stockstream.gateway.recovery import Recovery
 from stockstream.gateway.requests import Requests
 from stockstream.gateway.rest import RestDoor
-from stockstream.gateway.servers import PATHS, ServerSettings, open_server
+from stockstream.gateway.servers import PATHS, open_server
 from stockstream.gateway.sockets import SocketGateway
 from stockstream.gateway.sse import SseDoor
-from stockstream.gateway.web import WebDoor, WebSettings
+from stockstream.gateway.web import WebDoor
 from stockstream.model.event import Event
 from stockstream.model.symbol import Symbol
 from stockstream.model.topics import PERFORMANCE_ALERT, PERFORMANCE_METRICS_COLLECTED
 from stockstream.ports import Clock, QuoteStore
-from stockstream.providers import ProviderSettings, open_provider
+from stockstream.providers import open_provider
 from stockstream.services.bar_updates import BarUpdates
 from stockstream.services.bars import BarService
 from stockstream.services.deriving import BarsOfOthers, Derivations
@@ -55,6 +54,7 @@ from stockstream.storage.writer import WriteBehind
 from stockstream.wire import names
 from stockstream.wire.packets import WireForm
 from stockstream.wire.replies import BarUpdate
+from stockstream.wiring import provider_settings, server_settings, thresholds, web_settings
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +69,7 @@ class Node:
     def __init__(self, settings: Settings, clock: Clock, random: Random) -> None:
         self.settings = settings
         self.bus = EventBus(clock=clock, random=random)
-        self.provider = open_provider(_provider_settings(settings), clock)
+        self.provider = open_provider(provider_settings(settings), clock)
         self.store: QuoteStore = (
             RedisQuoteStore(open_redis(settings.redis_url))
             if settings.redis_url
@@ -130,7 +130,7 @@ class Node:
             clock=clock,
         )
         self.servers: dict[WireForm, AsyncServer] = {
-            form: open_server(form, _server_settings(settings), self.gateway, self.recovery)
+            form: open_server(form, server_settings(settings), self.gateway, self.recovery)
             for form in PATHS
         }
         self.monitor = PerformanceMonitor(
@@ -138,7 +138,7 @@ class Node:
             clock,
             node=settings.node_id,
             sources=[self.gateway],
-            thresholds=_thresholds(settings),
+            thresholds=thresholds(settings),
             interval=settings.metrics_interval,
         )
         store_name = "redis" if settings.redis_url else "memory"
@@ -184,7 +184,7 @@ class Node:
             lookups=self.lookups,
             clock=clock,
         )
-        return WebDoor([rest, self.streams, state], _web_settings(self.settings), clock)
+        return WebDoor([rest, self.streams, state], web_settings(self.settings), clock)
 
     def runner(self) -> AppRunner:
         """Return what serves all routes on the sites that it is given."""
@@ -363,59 +363,3 @@ def tune_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 20, 50)
-
-
-def _provider_settings(settings: Settings) -> ProviderSettings:
-    return ProviderSettings(
-        name=settings.provider,
-        update_interval=settings.update_interval,
-        simulated_seed=settings.simulated_seed,
-        simulated_change_probability=settings.simulated_change_probability,
-        replay_file=settings.replay_file,
-        replay_speed=settings.replay_speed,
-        replay_loop=settings.replay_loop,
-    )
-
-
-def _web_settings(settings: Settings) -> WebSettings:
-    return WebSettings(
-        cors_origins=settings.cors_origins,
-        trusted_proxies=settings.trusted_proxies,
-        requests_per_second=settings.max_requests_per_second,
-        body_seconds=settings.body_timeout,
-    )
-
-
-def _server_settings(settings: Settings) -> ServerSettings:
-    return ServerSettings(
-        ping_interval=settings.ping_interval,
-        ping_timeout=settings.ping_timeout,
-        max_payload_bytes=settings.max_payload_bytes,
-        cors_origins=settings.cors_origins,
-        trusted_proxies=settings.trusted_proxies,
-        websocket_compression=settings.websocket_compression,
-        redis_url=settings.redis_url,
-        limits=Limits(
-            connections=settings.max_connections,
-            connections_per_address=settings.max_connections_per_address,
-            handshakes_per_second=settings.max_handshakes_per_second,
-            body_seconds=settings.body_timeout,
-            header_seconds=settings.header_timeout,
-            packets_per_payload=settings.max_packets_per_payload,
-            inbound_messages_per_second=settings.max_messages_per_second,
-            unread_bytes=settings.max_unread_bytes,
-            slow_consumer_seconds=settings.slow_consumer_timeout,
-            # As deep as Python decodes with ease: a payload of the wrong shape gets an error that
-            # says so, and only what is deeper still costs the client its connection.
-            nesting=600,
-        ),
-    )
-
-
-def _thresholds(settings: Settings) -> Thresholds:
-    return Thresholds(
-        max_latency_ms=settings.max_latency_ms,
-        max_error_rate=settings.max_error_rate,
-        max_memory_mb=settings.max_memory_mb,
-        max_message_rate=settings.max_message_rate,
-    )

@@ -100,7 +100,7 @@ async def test_the_latency_of_what_was_gathered_ends_when_it_is_written() -> Non
     room.publish(1, 2, 3)
     assert room.fanout.latency.count == 6
     await until(lambda: room.peers[-1].seqs() == [1, 2, 3])
-    assert room.fanout.latency.count == 12
+    assert room.fanout.latency.count == 18
 
 
 async def test_what_is_gathered_at_the_end_is_sent() -> None:

@@ -1,0 +1,68 @@
+"""The settings, as each part of a node takes them."""
+
+from stockstream.config import Settings
+from stockstream.core.thresholds import Thresholds
+from stockstream.engine import Limits
+from stockstream.gateway.servers import ServerSettings
+from stockstream.gateway.web import WebSettings
+from stockstream.providers import ProviderSettings
+
+
+def provider_settings(settings: Settings) -> ProviderSettings:
+    """Return where quotes come from."""
+    return ProviderSettings(
+        name=settings.provider,
+        update_interval=settings.update_interval,
+        simulated_seed=settings.simulated_seed,
+        simulated_change_probability=settings.simulated_change_probability,
+        replay_file=settings.replay_file,
+        replay_speed=settings.replay_speed,
+        replay_loop=settings.replay_loop,
+    )
+
+
+def web_settings(settings: Settings) -> WebSettings:
+    """Return who may ask over plain HTTP, and how often."""
+    return WebSettings(
+        cors_origins=settings.cors_origins,
+        trusted_proxies=settings.trusted_proxies,
+        requests_per_second=settings.max_requests_per_second,
+        body_seconds=settings.body_timeout,
+    )
+
+
+def server_settings(settings: Settings) -> ServerSettings:
+    """Return how Socket.IO clients may connect."""
+    return ServerSettings(
+        ping_interval=settings.ping_interval,
+        ping_timeout=settings.ping_timeout,
+        max_payload_bytes=settings.max_payload_bytes,
+        cors_origins=settings.cors_origins,
+        trusted_proxies=settings.trusted_proxies,
+        websocket_compression=settings.websocket_compression,
+        redis_url=settings.redis_url,
+        limits=Limits(
+            connections=settings.max_connections,
+            connections_per_address=settings.max_connections_per_address,
+            handshakes_per_second=settings.max_handshakes_per_second,
+            body_seconds=settings.body_timeout,
+            header_seconds=settings.header_timeout,
+            packets_per_payload=settings.max_packets_per_payload,
+            inbound_messages_per_second=settings.max_messages_per_second,
+            unread_bytes=settings.max_unread_bytes,
+            slow_consumer_seconds=settings.slow_consumer_timeout,
+            # As deep as Python decodes with ease: a payload of the wrong shape gets an error that
+            # says so, and only what is deeper still costs the client its connection.
+            nesting=600,
+        ),
+    )
+
+
+def thresholds(settings: Settings) -> Thresholds:
+    """Return what an alert fires above."""
+    return Thresholds(
+        max_latency_ms=settings.max_latency_ms,
+        max_error_rate=settings.max_error_rate,
+        max_memory_mb=settings.max_memory_mb,
+        max_message_rate=settings.max_message_rate,
+    )
