@@ -12,7 +12,6 @@ from typing import Final
 
 import structlog
 from aiohttp import hdrs, web
-from msgspec import UNSET
 
 from stockstream.engine import AsyncServer, Connection, EventStreams, Raw
 from stockstream.engine.errors import HandshakeRefused
@@ -33,7 +32,7 @@ from stockstream.wire.names import parse_channel
 from stockstream.wire.packets import WireForm
 from stockstream.wire.parameters import StreamParameters
 from stockstream.wire.replies import Connected, Rejected, Subscribed, rejected
-from stockstream.wire.requests import SubscribeRequest, decode_request
+from stockstream.wire.requests import SubscribeRequest
 
 log = structlog.get_logger(__name__)
 
@@ -122,10 +121,9 @@ class SseDoor:
 
     async def _stream(self, call: Call[StreamParameters]) -> web.StreamResponse:
         request = call.request
-        wanted = _wanted(call.parameters)
-        _one_known(wanted.events)
         if request.method == hdrs.METH_HEAD:
             return web.Response(headers=HEADERS)
+        wanted = call.parameters.request()
         mark = request.headers.get("Last-Event-ID", "")[:_LONGEST_MARK]
         identity = request[IDENTITY]
         try:
@@ -220,19 +218,6 @@ class SseDoor:
         per_second = self._streams.limits.handshakes_per_second
         last += round(1_000 * len(self._streams.hub.sessions) / per_second)
         return Raw(f": the server is shutting down\nretry: {self._random.randint(first, last)}\n\n")
-
-
-def _wanted(parameters: StreamParameters) -> SubscribeRequest:
-    rate = None if parameters.max_rate is UNSET else parameters.max_rate
-    payload = {"events": parameters.events.split(","), "maxRate": rate}
-    return decode_request(SubscribeRequest, payload)
-
-
-def _one_known(events: Sequence[str]) -> None:
-    """Raise why the first event is refused, where all of them are."""
-    known, _ = _sorted_out(events)
-    if not known:
-        parse_channel(events[0])
 
 
 def _sorted_out(events: Sequence[str]) -> tuple[list[str], list[Rejected]]:

@@ -8,9 +8,11 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
-from stockstream.errors import InvalidPayloadError
+from stockstream.errors import InvalidPayloadError, RefusedError
 from stockstream.model import Symbol, Timeframe, parse_symbol, parse_timeframe
 from stockstream.model.symbol import MAX_SYMBOL_LENGTH
+from stockstream.wire.names import parse_channel
+from stockstream.wire.requests import SubscribeRequest, decode_request
 
 #: Most symbols in one request for quotes.
 MAX_SYMBOLS: Final = 200
@@ -149,6 +151,29 @@ class StreamParameters(
         ]
         | UnsetType
     ) = UNSET
+
+    def __post_init__(self) -> None:
+        wanted = self.request().events
+        if not any(map(_is_channel, wanted)):
+            parse_channel(wanted[0])
+
+    def request(self) -> SubscribeRequest:
+        """Return it as the same request of a Socket.IO client.
+
+        Raises:
+            InvalidPayloadError: there are too many events, or names that are too long.
+        """
+        rate = None if self.max_rate is UNSET else self.max_rate
+        payload = {"events": self.events.split(","), "maxRate": rate}
+        return decode_request(SubscribeRequest, payload)
+
+
+def _is_channel(name: str) -> bool:
+    try:
+        parse_channel(name)
+    except RefusedError:
+        return False
+    return True
 
 
 class ClientParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
