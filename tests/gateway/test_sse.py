@@ -294,12 +294,12 @@ async def test_a_client_that_reads_too_slowly_gets_the_latest_with_bounded_memor
         update = node.node.streaming.snapshot(AAPL)
         assert update is not None
         seq = update.seq
-        while connection.conflated < 100:
-            for _ in range(100):
-                seq += 1
-                await asyncio.sleep(0)
-                node.node.fanout.publish([_numbered(update, seq)], 0.0)
+        while connection.conflated < 1_000:
+            batch = [_numbered(update, seq + n) for n in range(1, 201)]
+            seq += len(batch)
+            node.node.fanout.publish(batch, 0.0)
             assert connection.unread_bytes < 100_000
+            await asyncio.sleep(0)
         # One update waits, whatever their number.
         await until(lambda: connection.unread_bytes < 1_000)
         await stream.read_head()
