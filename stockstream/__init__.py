@@ -1,5 +1,20 @@
-"""A self-hosted real-time stock-quote server for unmodified Socket.IO clients."""
+"""A self-hosted real-time stock-quote server for unmodified Socket.IO clients, and its client."""
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stockstream.client import StockClient
+
+__all__ = ["StockClient", "__version__"]
 
 __version__ = version("stockstream")
+
+
+def __getattr__(name: str) -> Any:
+    """Load the client only where it is asked for: commands start without its libraries."""
+    if name == "StockClient":
+        from stockstream.client import StockClient  # noqa: PLC0415
+
+        return StockClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,13 @@ from rich.table import Table
 
 from stockstream import __version__
 from stockstream.config import Settings, load_settings, unknown_variables
-from stockstream.errors import ConfigError, DrainTimeoutError, InvalidSymbolError, StockstreamError
+from stockstream.errors import (
+    ConfigError,
+    DrainTimeoutError,
+    InvalidSymbolError,
+    RefusedError,
+    StockstreamError,
+)
 from stockstream.log import configure_logging
 from stockstream.model import Symbol, parse_symbol
 from stockstream.terminal.watch import watch as watch_quotes
@@ -185,4 +191,8 @@ def watch(
 
     Where the output is not a terminal, each update is a line.
     """
-    asyncio.run(watch_quotes(url, _symbols(symbols)))
+    wanted = _symbols(symbols)
+    try:
+        asyncio.run(watch_quotes(url, wanted))
+    except RefusedError as error:
+        raise _failed(error, 1) from None

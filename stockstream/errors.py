@@ -10,11 +10,14 @@
     │   ├── SubscriptionLimitError  subscription_limit
     │   ├── ForbiddenError          forbidden
     │   ├── RateLimitedError        rate_limited
-    │   └── UnavailableError        unavailable
+    │   ├── UnavailableError        unavailable
+    │   └── OtherRefusalError       a server of another version has a code of its own
     ├── ProviderError               a provider of quotes failed
     │   ├── TemporaryProviderError  trying again may help
     │   └── PermanentProviderError  trying again won't: unknown symbol, refused key
     ├── StoreUnavailableError       a cache or history can't be reached
+    ├── NotConnectedError           the client has no connection, and gave up having one
+    ├── SlowConsumerError           a program did not take its updates fast enough
     ├── BusClosedError              the event bus was closed before the event was accepted
     └── DrainTimeoutError           the node could not be drained in time
 
@@ -116,6 +119,19 @@ class UnavailableError(RefusedError):
     retryable = True
 
 
+class OtherRefusalError(RefusedError):
+    """A server refuses with a code that this version does not know."""
+
+    code = "refused"
+
+    def __init__(
+        self, message: str, given: str, *, symbol: str | None = None, event: str | None = None
+    ) -> None:
+        #: The server's own code.
+        self.given = given
+        super().__init__(message, symbol=symbol, event=event)
+
+
 class ProviderError(StockstreamError):
     """A provider of quotes failed."""
 
@@ -171,6 +187,34 @@ class StoreUnavailableError(StockstreamError):
 
     def __str__(self) -> str:
         return f"{self.store}: {self.message}"
+
+
+class NotConnectedError(StockstreamError):
+    """A client has no connection and makes no more attempts to have one."""
+
+    code = "not_connected"
+    retryable = True
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        return f"not connected: {self.reason}"
+
+
+class SlowConsumerError(StockstreamError):
+    """A program did not take what it was sent, and asked to be told rather than to miss some."""
+
+    code = "slow_consumer"
+
+    def __init__(self, pending: int) -> None:
+        #: How many updates it had not taken.
+        self.pending = pending
+        super().__init__(pending)
+
+    def __str__(self) -> str:
+        return f"{self.pending} updates were not taken fast enough"
 
 
 class BusClosedError(StockstreamError):

@@ -1,1 +1,8 @@
-"""What a Python program uses to listen to a server; nothing here needs the server's code."""
+"""What a Python program uses to speak with a server; nothing here needs the server's code."""
+
+from stockstream.client.inbox import Overflow
+from stockstream.client.states import ConnectionState, StateChange
+from stockstream.client.stock_client import StockClient
+from stockstream.client.streams import Stream
+
+__all__ = ["ConnectionState", "Overflow", "StateChange", "StockClient", "Stream"]

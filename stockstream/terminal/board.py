@@ -3,8 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from stockstream.client.live_quotes import LinkChange, LinkState, LiveEvent, Refusal
+from stockstream.client import ConnectionState, StateChange
 from stockstream.model import StockUpdate, Symbol
+from stockstream.wire.replies import ErrorReply
+
+#: What happens while somebody watches.
+LiveEvent = StockUpdate | StateChange | ErrorReply
 
 #: Seconds for which a move of the price stands out.
 FLASH: Final = 0.7
@@ -26,7 +30,7 @@ class Row:
         self.move = 0
         self.moved_at = 0.0
         #: Why the server does not send it.
-        self.refusal: Refusal | None = None
+        self.refusal: ErrorReply | None = None
         #: Decimals that its prices need; never fewer than before, so that columns stand still.
         self.digits = _MIN_DIGITS
 
@@ -56,11 +60,11 @@ class Board:
 
     def __init__(self, symbols: Sequence[Symbol], monotonic: Callable[[], float]) -> None:
         self.rows = {symbol: Row(symbol) for symbol in symbols}
-        self.link = LinkChange(state=LinkState.CONNECTING)
+        self.link = StateChange(state=ConnectionState.CONNECTING)
         #: When the connection came into this state, in monotonic seconds.
         self.link_since = monotonic()
         #: The last refusal that was about no symbol of ours.
-        self.notice: Refusal | None = None
+        self.notice: ErrorReply | None = None
         #: Number of updates received.
         self.updates = 0
         #: Changes whenever anything here does.
@@ -75,14 +79,16 @@ class Board:
             if event.symbol in self.rows:
                 self.updates += 1
                 self.rows[event.symbol].take(event, now)
-        elif isinstance(event, LinkChange):
+        elif isinstance(event, StateChange):
             self.link = event
             self.link_since = now
             self.notice = None
-        elif event.symbol is not None and event.symbol in self.rows:
-            self.rows[event.symbol].refusal = event
         else:
-            self.notice = event
+            row = self.rows.get(Symbol(event.symbol or ""))
+            if row is not None:
+                row.refusal = event
+            else:
+                self.notice = event
 
 
 def _digits(price: float) -> int:

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self, TextIO
 
-from stockstream.client.live_quotes import LinkState, LiveEvent, Refusal
+from stockstream.client import ConnectionState
 from stockstream.model import StockUpdate
 from stockstream.terminal import text
+from stockstream.terminal.board import LiveEvent
+from stockstream.wire.replies import ErrorReply
 
 
 class Lines:
@@ -42,12 +44,12 @@ class Lines:
         """Write what happened."""
         if isinstance(event, StockUpdate):
             self._write(self._out, format_update(event))
-        elif isinstance(event, Refusal):
+        elif isinstance(event, ErrorReply):
             about = f"{event.symbol}: " if event.symbol else ""
             self._write(self._notes, f"{about}{text.plain(event.message)} ({event.code})")
-        elif event.state is LinkState.LIVE:
+        elif event.state is ConnectionState.CONNECTED:
             self._write(self._notes, f"connected to {self._url}")
-        elif event.state is LinkState.WAITING:
+        elif event.retry_in is not None:
             reason = text.plain(event.reason)
             again = f"trying again in {event.retry_in:.0f} s"
             self._write(self._notes, f"{self._url}: {reason}; {again}")

@@ -11,8 +11,7 @@ from typing import Any, Final, Self
 from rich.console import Console
 from rich.live import Live
 
-from stockstream.client.live_quotes import LiveEvent
-from stockstream.terminal.board import Board
+from stockstream.terminal.board import Board, LiveEvent
 from stockstream.terminal.table import render
 
 # Seconds between two looks at whether something changed; more often than this nobody reads.

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from stockstream.client.live_quotes import LinkState
+from stockstream.client import ConnectionState
 from stockstream.model import StockUpdate
 from stockstream.terminal import text
 from stockstream.terminal.board import Board, Row
@@ -125,9 +125,9 @@ def _reasons(board: Board) -> list[Text]:
 
 def _link(board: Board, url: str, monotonic: float) -> Text:
     link = board.link
-    if link.state is LinkState.LIVE:
+    if link.state is ConnectionState.CONNECTED:
         return _line(f"● {url} · {board.updates:,} updates", "green")
-    if link.state is LinkState.CONNECTING:
+    if link.retry_in is None:
         return _line(f"○ {url} · connecting", "yellow")
     left = max(board.link_since + link.retry_in - monotonic, 0.0)
     return _line(f"○ {url} · {text.plain(link.reason)} · trying again in {left:.0f} s", "red")

@@ -6,18 +6,20 @@ import signal
 import sys
 import time
 from collections.abc import Coroutine, Sequence
-from random import Random
 from typing import Final
 
 from rich.console import Console
 
-from stockstream.client.live_quotes import LiveQuotes
+from stockstream.client import ConnectionState, StockClient
+from stockstream.errors import RefusedError
 from stockstream.model import Symbol
 from stockstream.terminal.board import Board
 from stockstream.terminal.lines import Lines
 from stockstream.terminal.screen import Screen
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Seconds after which a server that sends none of the symbols is asked again.
+_ASK_AGAIN: Final = 30.0
 
 
 async def watch(url: str, symbols: Sequence[Symbol]) -> None:
@@ -28,6 +30,9 @@ async def watch(url: str, symbols: Sequence[Symbol]) -> None:
     Args:
         url: of the server.
         symbols: in canonical form, each once.
+
+    Raises:
+        RefusedError: the server lets nobody in without a token.
     """
     # Libraries' complaints would be written across the table; what matters is on it.
     logging.getLogger().addHandler(logging.NullHandler())
@@ -35,8 +40,22 @@ async def watch(url: str, symbols: Sequence[Symbol]) -> None:
     for number in _ENDING:
         asyncio.get_running_loop().add_signal_handler(number, enough.set)
     with _view(url, symbols) as view:
-        quotes = LiveQuotes(url, symbols, view.apply, random=Random())
-        await _until_first_ends(quotes.run(), view.run(), enough.wait())
+        await _until_first_ends(_follow(url, symbols, view), view.run(), enough.wait())
+
+
+async def _follow(url: str, symbols: Sequence[Symbol], view: Screen | Lines) -> None:
+    async with StockClient(url) as client:
+        client.on("state_changed", view.apply)
+        client.on("error", view.apply)
+        while True:
+            try:
+                async for update in client.updates(*symbols):
+                    view.apply(update)
+            except RefusedError:
+                if client.state is ConnectionState.DISCONNECTED:
+                    raise
+                # The reasons are on the screen.
+                await asyncio.sleep(_ASK_AGAIN)
 
 
 def _view(url: str, symbols: Sequence[Symbol]) -> Screen | Lines:

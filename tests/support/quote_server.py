@@ -25,8 +25,12 @@ class QuoteServer:
         self.refusing = False
         #: Whether `subscribe` is never acknowledged.
         self.silent = False
+        #: Tokens that are let in; None: nobody is asked.
+        self.tokens: set[str] | None = None
         #: The events of each subscription so far.
         self.subscriptions: list[list[str]] = []
+        #: Everything that was asked for so far, by the name of the request.
+        self.requests: list[tuple[str, Any]] = []
         self.sids: list[str] = []
         self._runner: web.AppRunner | None = None
         self._sio: Any = None
@@ -40,6 +44,8 @@ class QuoteServer:
         self._sio.on("connect", self._connect)
         self._sio.on("disconnect", self._disconnect)
         self._sio.on("subscribe", self._subscribe)
+        self._sio.on("unsubscribe", self._unsubscribe)
+        self._sio.on("authenticate", self._authenticate)
         app = web.Application()
         self._sio.attach(app)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -54,9 +60,12 @@ class QuoteServer:
             await self._runner.cleanup()
         self._runner = None
 
-    async def _connect(self, sid: str, _environ: Any, _auth: Any = None) -> None:
+    async def _connect(self, sid: str, _environ: Any, auth: Any = None) -> None:
         if self.refusing:
             raise socketio.exceptions.ConnectionRefusedError("full for today")
+        if self.tokens is not None and (auth or {}).get("token") not in self.tokens:
+            said = {"type": "connect_error", "code": "unauthorized", "message": "unknown token"}
+            raise socketio.exceptions.ConnectionRefusedError("unknown token", said)
         self.sids.append(sid)
 
     async def _disconnect(self, sid: str, _reason: Any = None) -> None:
@@ -64,6 +73,7 @@ class QuoteServer:
 
     async def _subscribe(self, _sid: str, data: Mapping[str, Any]) -> object:
         self.subscriptions.append(data["events"])
+        self.requests.append(("subscribe", data))
         if self.silent:
             await asyncio.Event().wait()
         if self.answer is not None:
@@ -74,6 +84,26 @@ class QuoteServer:
             if event in self.rejected
         ]
         return {"events": data["events"], **({"rejected": rejected} if rejected else {})}
+
+    async def _unsubscribe(self, _sid: str, data: Mapping[str, Any]) -> object:
+        self.requests.append(("unsubscribe", data))
+        return data
+
+    async def _authenticate(self, _sid: str, data: Mapping[str, Any]) -> object:
+        self.requests.append(("authenticate", data))
+        if self.tokens is not None and data["token"] not in self.tokens:
+            return {"type": "authenticate_error", "code": "unauthorized", "message": "no"}
+        return {"user": "ann", "roles": ["user"]}
+
+    async def hang_up(self) -> None:
+        """End every connection with a goodbye."""
+        for sid in list(self.sids):
+            await self._sio.disconnect(sid)
+
+    async def wait_for_requests(self, *names: str) -> None:
+        await wait_until(
+            lambda: [name for name, _ in self.requests] == list(names), f"the requests {names}"
+        )
 
     async def wait_for_subscriptions(self, count: int) -> None:
         await wait_until(lambda: len(self.subscriptions) >= count, f"subscription {count}")

@@ -2,9 +2,10 @@ from collections.abc import Callable
 
 import pytest
 
-from stockstream.client.live_quotes import LinkChange, LinkState, Refusal
+from stockstream.client import ConnectionState, StateChange
 from stockstream.model import StockUpdate, Symbol
 from stockstream.terminal.board import FLASH, Board
+from tests.terminal.refusals import refusal
 
 AAPL, MSFT = Symbol("AAPL"), Symbol("MSFT")
 
@@ -80,7 +81,7 @@ def test_decimals_never_get_fewer(board: Board) -> None:
 
 
 def test_an_update_takes_back_a_refusal(board: Board) -> None:
-    board.apply(Refusal(symbol=AAPL, code="unavailable", message="gone"))
+    board.apply(refusal(AAPL, code="unavailable", message="gone"))
     assert board.rows[AAPL].refusal is not None
     board.apply(update(10.0))
 
@@ -88,9 +89,9 @@ def test_an_update_takes_back_a_refusal(board: Board) -> None:
 
 
 def test_a_refusal_about_nothing_of_ours_is_a_notice_until_the_link_changes(board: Board) -> None:
-    board.apply(Refusal(symbol=None, code="rate_limited", message="slow down"))
+    board.apply(refusal(None, code="rate_limited", message="slow down"))
     assert board.notice is not None
-    board.apply(LinkChange(state=LinkState.CONNECTING))
+    board.apply(StateChange(state=ConnectionState.CONNECTING))
 
     assert board.notice is None
 
@@ -104,7 +105,7 @@ def test_updates_of_symbols_that_nobody_asked_for_are_passed_over(board: Board) 
 
 def test_everything_that_happens_is_seen_in_the_revision(board: Board) -> None:
     revisions = [board.revision]
-    for event in (update(1.0), LinkChange(state=LinkState.LIVE), update(1.0)):
+    for event in (update(1.0), StateChange(state=ConnectionState.CONNECTED), update(1.0)):
         board.apply(event)
         revisions.append(board.revision)
 

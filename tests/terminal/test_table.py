@@ -4,17 +4,18 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from stockstream.client.live_quotes import LinkChange, LinkState, Refusal
+from stockstream.client import ConnectionState, StateChange
 from stockstream.model import StockUpdate, Symbol
 from stockstream.terminal.board import Board
 from stockstream.terminal.table import render
+from tests.terminal.refusals import refusal
 
 SYMBOLS = [Symbol(f"S{number}") for number in range(40)]
 
 
 def board(count: int = 2) -> Board:
     filled = Board(SYMBOLS[:count], lambda: 100.0)
-    filled.apply(LinkChange(state=LinkState.LIVE))
+    filled.apply(StateChange(state=ConnectionState.CONNECTED))
     for symbol in filled.rows:
         filled.apply(
             StockUpdate(
@@ -61,7 +62,7 @@ def test_a_row_has_everything_that_is_known() -> None:
 @pytest.mark.parametrize("count", [1, 40])
 def test_it_never_outgrows_the_terminal(width: int, height: int, count: int) -> None:
     full = board(count)
-    full.apply(LinkChange(state=LinkState.WAITING, reason="r" * 500, retry_in=3))
+    full.apply(StateChange(state=ConnectionState.RECONNECTING, reason="r" * 500, retry_in=3))
 
     lines = drawn(full, width=width, height=height)
 
@@ -71,7 +72,7 @@ def test_it_never_outgrows_the_terminal(width: int, height: int, count: int) -> 
 
 def test_what_is_left_until_the_next_attempt_is_counted_down() -> None:
     waiting = board()
-    waiting.apply(LinkChange(state=LinkState.WAITING, reason="it left", retry_in=8))
+    waiting.apply(StateChange(state=ConnectionState.RECONNECTING, reason="it left", retry_in=8))
 
     assert drawn(waiting, now=103.0)[-1].endswith("it left · trying again in 5 s")
     assert drawn(waiting, now=203.0)[-1].endswith("trying again in 0 s")
@@ -80,7 +81,7 @@ def test_what_is_left_until_the_next_attempt_is_counted_down() -> None:
 def test_many_refusals_leave_room_for_the_rest() -> None:
     crowded = board(40)
     for symbol in SYMBOLS[:30]:
-        crowded.apply(Refusal(symbol=symbol, code="subscription_limit", message="enough"))
+        crowded.apply(refusal(symbol, code="subscription_limit", message="enough"))
 
     lines = drawn(crowded, height=50)
 

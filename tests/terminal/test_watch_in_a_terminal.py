@@ -138,7 +138,7 @@ async def test_without_a_terminal_each_update_is_a_line(server: QuoteServer) -> 
         notes = await finished(process)
 
     assert line == "2024-03-05T14:30:00.000Z AAPL 187.2 +0.5 +0.25% volume 1000 bid 187.15 ask –\n"
-    assert notes == f"NOPE: none such (unknown)\nconnected to {server.url}\n"
+    assert notes == f"connected to {server.url}\nNOPE: none such (unknown)\n"
     assert process.returncode == 0
 
 
