@@ -9,8 +9,11 @@ from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from stockstream.core.bar_parts import BarPart
+from stockstream.core.bar_reading import BarQuery
+from stockstream.core.spans import SessionDays
 from stockstream.errors import ProviderError
-from stockstream.model import Bar, Position, Quote, StockUpdate, Symbol, Timeframe
+from stockstream.model import Bar, Position, Quote, StockUpdate, Symbol, Tick, Timeframe
 
 
 class Clock(Protocol):
@@ -221,6 +224,143 @@ class QuoteStore(QuoteCache, QuoteHistory, Protocol):
 
         Raises:
             StoreUnavailableError: none, some or all of the updates were stored.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Answer when the store can be used.
+
+        Raises:
+            StoreUnavailableError: it can't.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections; calling it twice does no harm."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CountedMinute:
+    """What one counting of a symbol's quotes saw of a minute."""
+
+    symbol: Symbol
+    #: Names the counting; no other one ever has this number.
+    run: int
+    part: BarPart
+
+
+class TickStore(Protocol):
+    """Where ticks go to."""
+
+    async def append(self, ticks: Sequence[Tick]) -> None:
+        """Keep ticks, in any order; one that is there already stays as it is.
+
+        Raises:
+            StoreUnavailableError: none or all of them were kept.
+        """
+        ...
+
+
+class HistoryStore(TickStore, Protocol):
+    """What happened: ticks for days, bars for years. Nothing of it is needed to send prices.
+
+    Each call happens as a whole or not at all, and whatever it stores may be stored again without
+    harm. Cancelling a call leaves open whether it happens.
+    """
+
+    async def put_minutes(self, minutes: Sequence[CountedMinute]) -> None:
+        """Keep what was counted, each in place of what the same counting said of that minute.
+
+        Raises:
+            StoreUnavailableError: it can't be said whether they were kept.
+        """
+        ...
+
+    async def put_bars(
+        self, symbol: Symbol, timeframe: Timeframe, bars: Sequence[Bar], covered: tuple[int, int]
+    ) -> None:
+        """Keep finished bars of a provider; they win over what was counted.
+
+        Args:
+            symbol: whose bars they are.
+            timeframe: their length.
+            bars: labelled as ours are, in any order.
+            covered: from when to before when (ms) the provider was asked: what is not among the
+                bars does not exist there.
+
+        Raises:
+            StoreUnavailableError: it can't be said whether they were kept.
+        """
+        ...
+
+    async def covered(self, symbol: Symbol, timeframe: Timeframe) -> Sequence[tuple[int, int]]:
+        """Return the stretches (ms) that a provider was asked for, in order, without overlaps.
+
+        Raises:
+            StoreUnavailableError: the store can't be reached.
+        """
+        ...
+
+    async def bars(self, symbol: Symbol, query: BarQuery) -> Sequence[Bar]:
+        """Return bars, in order of time; what was just counted may be missing.
+
+        Raises:
+            StoreUnavailableError: the store can't be reached, or too many wait for it.
+        """
+        ...
+
+    async def minutes(self, symbol: Symbol, start_ms: int, end_ms: int) -> Sequence[BarPart]:
+        """Return what was counted from ``start_ms`` to before ``end_ms``, each minute once.
+
+        Raises:
+            StoreUnavailableError: the store can't be reached, or too many wait for it.
+        """
+        ...
+
+    async def ticks(
+        self, symbol: Symbol, *, start_ms: int, end_ms: int, limit: int
+    ) -> Sequence[Tick]:
+        """Return the oldest ``limit`` ticks from ``start_ms`` to before ``end_ms``, in order.
+
+        Raises:
+            StoreUnavailableError: the store can't be reached, or too many wait for it.
+        """
+        ...
+
+    async def newest_ms(self) -> int | None:
+        """Return when the newest minute that is not sealed starts; None where there is none.
+
+        Raises:
+            StoreUnavailableError: the store can't be reached.
+        """
+        ...
+
+    async def unsealed(self, before_ms: int, limit: int) -> Sequence[tuple[Symbol, int]]:
+        """Return days of UTC (their start, in ms) with minutes to be sealed, the oldest first.
+
+        Args:
+            before_ms: only days that end at it or before.
+            limit: most days returned.
+
+        Raises:
+            StoreUnavailableError: the store can't be reached.
+        """
+        ...
+
+    async def seal(self, symbol: Symbol, day_ms: int, days: SessionDays) -> None:
+        """Pack the minutes of a day of UTC, and roll them up to hours and trading days.
+
+        Raises:
+            StoreUnavailableError: it can't be said whether it happened.
+        """
+        ...
+
+    async def expire(self, *, ticks_before_ms: int, minutes_before_ms: int) -> None:
+        """Forget ticks and sealed minutes of days that end before; what they rolled up to stays.
+
+        Raises:
+            StoreUnavailableError: it can't be said whether it happened.
         """
         ...
 

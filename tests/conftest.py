@@ -1,13 +1,18 @@
 """Fixtures for all tests."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.postgres_server import PostgresServer, running_postgres
 from tests.support.recordings import RECORDED_DAY, RECORDINGS
 from tests.support.redis_server import RedisServer, running_redis
+
+# No server that a test starts leaves a file behind, or reads what another one left.
+os.environ.setdefault("STOCKSTREAM_HISTORY_URL", "memory")
 
 # Neither a slow example nor a slow machine makes a test fail; the test's own timeout bounds both.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -66,3 +71,16 @@ def redis_server(shared_redis: RedisServer) -> RedisServer:
 def redis_url(redis_server: RedisServer) -> str:
     """The address of a running, empty Redis."""
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def shared_postgres() -> Iterator[PostgresServer]:
+    """One PostgreSQL for the whole run; ask for `postgres_url` instead."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(shared_postgres: PostgresServer) -> str:
+    """The address of an empty database. Tests that stop a server use `running_postgres`."""
+    return shared_postgres.new_database()

@@ -129,6 +129,11 @@ class MinuteColumns:
         """Return everything as bytes, the same on every machine."""
         return b"".join(_little(column).tobytes() for column in self._columns)
 
+    @staticmethod
+    def count(page: bytes) -> int:
+        """Return how many minutes a page has."""
+        return len(page) // _ROW
+
     @classmethod
     def unpack(cls, *pages: bytes) -> Self:
         """Return the minutes of pages, which are in order of time.

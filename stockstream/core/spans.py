@@ -1,7 +1,7 @@
 """Which stretch of time a bar is: by the clock, or by the trading days of an exchange."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from stockstream.model import Timeframe
@@ -83,6 +83,31 @@ class SessionWeeks:
     def bounds(self, label: int) -> tuple[int, int]:
         """See :class:`Spans`."""
         return self._days.start(label), self._days.start(label + Timeframe.W1.duration_ms)
+
+
+def merged_stretches(stretches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return stretches of time in order, those that touch or overlap as one."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(stretches):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def gaps(covered: Iterable[tuple[int, int]], start: int, end: int) -> list[tuple[int, int]]:
+    """Return what of ``start`` to ``end`` is not covered, in order."""
+    missing = []
+    for begin, stop in merged_stretches(covered):
+        if start < begin:
+            missing.append((start, min(begin, end)))
+        start = max(start, stop)
+        if start >= end:
+            break
+    if start < end:
+        missing.append((start, end))
+    return missing
 
 
 def _end_of(date: int, close: int) -> int:

@@ -6,6 +6,7 @@ from stockstream.model.event import Event, Priority, Topic
 from stockstream.model.metrics import PerformanceMetrics
 from stockstream.model.quote import Position, Quote, StockUpdate
 from stockstream.model.symbol import Symbol, parse_symbol
+from stockstream.model.tick import Tick
 
 __all__ = [
     "Alert",
@@ -19,6 +20,7 @@ __all__ = [
     "Quote",
     "StockUpdate",
     "Symbol",
+    "Tick",
     "Timeframe",
     "Topic",
     "parse_symbol",

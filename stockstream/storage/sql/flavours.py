@@ -1,0 +1,194 @@
+"""What the two databases do differently."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+from sqlalchemy import Connection, Engine, create_engine, delete, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.url import URL
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from stockstream.model import Tick, Timeframe
+from stockstream.ports import CountedMinute
+from stockstream.storage.sql import tables, timescale
+
+#: Seconds that one statement, and a connection attempt, may take.
+STATEMENT_TIMEOUT: Final = 30
+_CONNECT_TIMEOUT: Final = 5
+
+_DAY_MS: Final = Timeframe.D1.duration_ms
+_PARTITION: Final = "ticks_"
+
+
+class Flavour(Protocol):
+    """One kind of database."""
+
+    #: For what is written, one connection at a time; and for what is read.
+    writer: Engine
+    reader: Engine
+
+    def insert_ticks(self, connection: Connection, ticks: Sequence[Tick]) -> None:
+        """Insert those that are not there yet."""
+        ...
+
+    def upsert_minutes(self, connection: Connection, minutes: Sequence[CountedMinute]) -> None:
+        """Insert or replace."""
+        ...
+
+    def expire_ticks(self, connection: Connection, before_ms: int) -> None:
+        """Delete the ticks of days that end before."""
+        ...
+
+
+class Sqlite:
+    """A file, or nothing but memory; one process writes at a time, and readers never wait."""
+
+    def __init__(self, url: URL) -> None:
+        if url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        self.writer = _sqlite_engine(url, "BEGIN IMMEDIATE")
+        self.reader = _sqlite_engine(url, "BEGIN")
+
+    def insert_ticks(self, connection: Connection, ticks: Sequence[Tick]) -> None:
+        """See :class:`Flavour`."""
+        rows = list(map(msgspec.structs.astuple, ticks))
+        connection.exec_driver_sql("INSERT OR IGNORE INTO ticks VALUES (?,?,?,?,?,?,?)", rows)
+
+    def upsert_minutes(self, connection: Connection, minutes: Sequence[CountedMinute]) -> None:
+        """See :class:`Flavour`."""
+        insert = "INSERT OR REPLACE INTO minutes VALUES (?,?,?,?,?,?,?,?,?,?)"
+        connection.exec_driver_sql(insert, list(map(_minute_row, minutes)))
+
+    def expire_ticks(self, connection: Connection, before_ms: int) -> None:
+        """See :class:`Flavour`."""
+        before = before_ms - before_ms % _DAY_MS
+        connection.execute(delete(tables.ticks).where(tables.ticks.c.timestamp < before))
+
+
+class Postgres:
+    """PostgreSQL: ticks are partitioned by day, or a hypertable where TimescaleDB is there."""
+
+    def __init__(self, url: URL) -> None:
+        self.writer = self.reader = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            pool_size=4,
+            max_overflow=0,
+            pool_pre_ping=True,
+            pool_timeout=_CONNECT_TIMEOUT,
+            connect_args={
+                "connect_timeout": _CONNECT_TIMEOUT,
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT}s -c timezone=UTC",
+                # A server that is gone without a word is given up.
+                "keepalives_idle": 10,
+                "tcp_user_timeout": STATEMENT_TIMEOUT * 1_000,
+                "application_name": "stockstream",
+            },
+        )
+        #: Days that are known to have a partition; None where TimescaleDB sees to it.
+        self._days: set[int] | None = None
+        self._looked = False
+
+    def insert_ticks(self, connection: Connection, ticks: Sequence[Tick]) -> None:
+        """See :class:`Flavour`."""
+        self._ensure_partitions(connection, {tick.timestamp // _DAY_MS for tick in ticks})
+        *keys, prices, volumes, bids, asks = _columns(map(msgspec.structs.astuple, ticks))
+        floats = (_floats(column) for column in (prices, volumes, bids, asks))
+        connection.exec_driver_sql(
+            "INSERT INTO ticks SELECT * FROM unnest(%s::text[], %s::bigint[], %s::smallint[],"
+            " %s::float8[], %s::float8[], %s::float8[], %s::float8[]) ON CONFLICT DO NOTHING",
+            (*keys, *floats),
+        )
+
+    def upsert_minutes(self, connection: Connection, minutes: Sequence[CountedMinute]) -> None:
+        """See :class:`Flavour`."""
+        # One statement can't replace a row twice: the last one holds.
+        rows = {row[:3]: row for row in map(_minute_row, minutes)}
+        *keys, first, high, low, last, volume, opened, closed = _columns(rows.values())
+        floats = (_floats(column) for column in (first, high, low, last, volume))
+        connection.exec_driver_sql(
+            "INSERT INTO minutes SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[],"
+            " %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[],"
+            " %s::bigint[], %s::bigint[]) ON CONFLICT (symbol, timestamp, run) DO UPDATE SET"
+            " open = excluded.open, high = excluded.high, low = excluded.low,"
+            " close = excluded.close, volume = excluded.volume,"
+            " opened = excluded.opened, closed = excluded.closed",
+            (*keys, *floats, opened, closed),
+        )
+
+    def expire_ticks(self, connection: Connection, before_ms: int) -> None:
+        """See :class:`Flavour`."""
+        if timescale.is_installed(connection):
+            timescale.drop_before(connection, before_ms)
+            return
+        for day in _partitions(connection):
+            if (day + 1) * _DAY_MS <= before_ms:
+                connection.execute(text(f"DROP TABLE IF EXISTS {_PARTITION}{day}"))
+                if self._days is not None:
+                    self._days.discard(day)
+
+    def _ensure_partitions(self, connection: Connection, days: set[int]) -> None:
+        if not self._looked:
+            self._days = None if timescale.is_installed(connection) else set()
+            self._looked = True
+        if self._days is None or days <= self._days:
+            return
+        # Creating one locks out all others for a moment; nodes that do so at once wait in line.
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('stockstream partitions'))"))
+        for day in sorted(days - set(_partitions(connection))):
+            # Values of a partition can't be parameters; these are numbers.
+            start, end = day * _DAY_MS, (day + 1) * _DAY_MS
+            connection.execute(
+                text(
+                    f"CREATE TABLE {_PARTITION}{day} PARTITION OF ticks"
+                    f" FOR VALUES FROM ({start}) TO ({end})"
+                )
+            )
+        # Another node may drop what was seen here: the next batch looks again.
+        self._days = set()
+
+
+def _partitions(connection: Connection) -> list[int]:
+    names = connection.scalars(
+        text(
+            "SELECT child.relname FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid"
+            " WHERE inhparent = 'ticks'::regclass"
+        )
+    )
+    return [int(name.removeprefix(_PARTITION)) for name in names]
+
+
+def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _floats(column: list[float | None]) -> list[float | None]:
+    """Return a column whose numbers are of one type, which PostgreSQL wants of an array."""
+    return [None if value is None else float(value) for value in column]
+
+
+def _minute_row(minute: CountedMinute) -> tuple[Any, ...]:
+    timestamp, *values = msgspec.structs.astuple(minute.part)
+    return (minute.symbol, timestamp, minute.run, *values)
+
+
+def _sqlite_engine(url: URL, begin: str) -> Engine:
+    engine = create_engine(url.set(drivername="sqlite+pysqlite"), pool_timeout=STATEMENT_TIMEOUT)
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        # The driver must not begin transactions of its own.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {STATEMENT_TIMEOUT * 1_000}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        # A killed process loses nothing; a machine without power at most the last moments.
+        cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def began(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,13 @@
+"""Run by Alembic: migrates the connection that ``migrate.py`` hands over."""
+
+from alembic import context
+
+from stockstream.storage.sql.migrate import VERSION_TABLE
+from stockstream.storage.sql.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table=VERSION_TABLE,
+)
+context.run_migrations()
