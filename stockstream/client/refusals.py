@@ -1,6 +1,6 @@
 """What a server refuses, as errors of the one tree."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -11,10 +11,16 @@ from stockstream.wire.replies import ErrorReply
 
 def refusal(code: str, message: str, symbol: str | None, event: str | None) -> RefusedError:
     """Return the error of a code of the contract."""
-    for kind in RefusedError.__subclasses__():
+    for kind in _kinds(RefusedError):
         if kind.code == code and kind is not OtherRefusalError:
             return kind(message, symbol=symbol, event=event)
     return OtherRefusalError(message, code, symbol=symbol, event=event)
+
+
+def _kinds(root: type[RefusedError]) -> Iterator[type[RefusedError]]:
+    for kind in root.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
 
 
 def raise_where_refused(answer: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from stockstream.client.inbox import Inbox, InboxClosedError, Overflow
 from stockstream.errors import RefusedError
 from stockstream.model import Alert, PerformanceMetrics, StockUpdate
-from stockstream.wire.names import PERFORMANCE_METRICS, Channel
+from stockstream.wire.names import PERFORMANCE_ALERT, PERFORMANCE_METRICS, Channel
 from stockstream.wire.replies import BarUpdate
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ def kind_of(channel: Channel) -> Kind[Any]:
         return BARS
     if channel.symbol is not None:
         return QUOTES
-    return METRICS if channel.name == PERFORMANCE_METRICS else ALERTS
+    return {PERFORMANCE_METRICS: METRICS, PERFORMANCE_ALERT: ALERTS}.get(channel.name, RAW)
 
 
 class Stream(Generic[T]):

@@ -22,7 +22,7 @@ _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ASK_AGAIN: Final = 30.0
 
 
-async def watch(url: str, symbols: Sequence[Symbol]) -> None:
+async def watch(url: str, symbols: Sequence[Symbol], token: str | None = None) -> None:
     """Show the symbols' prices until SIGINT, SIGTERM, SIGHUP or the end of who reads the output.
 
     On a terminal that is a table, else lines. The terminal is left as it was found.
@@ -30,6 +30,7 @@ async def watch(url: str, symbols: Sequence[Symbol]) -> None:
     Args:
         url: of the server.
         symbols: in canonical form, each once.
+        token: says who asks, where the server wants to know.
 
     Raises:
         RefusedError: the server lets nobody in without a token.
@@ -40,11 +41,13 @@ async def watch(url: str, symbols: Sequence[Symbol]) -> None:
     for number in _ENDING:
         asyncio.get_running_loop().add_signal_handler(number, enough.set)
     with _view(url, symbols) as view:
-        await _until_first_ends(_follow(url, symbols, view), view.run(), enough.wait())
+        await _until_first_ends(_follow(url, symbols, token, view), view.run(), enough.wait())
 
 
-async def _follow(url: str, symbols: Sequence[Symbol], view: Screen | Lines) -> None:
-    async with StockClient(url) as client:
+async def _follow(
+    url: str, symbols: Sequence[Symbol], token: str | None, view: Screen | Lines
+) -> None:
+    async with StockClient(url, token=token) as client:
         client.on("state_changed", view.apply)
         client.on("error", view.apply)
         while True:
