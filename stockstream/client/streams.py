@@ -36,7 +36,9 @@ def kind_of(channel: Channel) -> Kind[Any]:
         return BARS
     if channel.symbol is not None:
         return QUOTES
-    return {PERFORMANCE_METRICS: METRICS, PERFORMANCE_ALERT: ALERTS}.get(channel.name, RAW)
+    if channel.name == PERFORMANCE_METRICS:
+        return METRICS
+    return ALERTS if channel.name == PERFORMANCE_ALERT else RAW
 
 
 class Stream(Generic[T]):
