@@ -17,6 +17,7 @@ from stockstream.config import (
     unknown_variables,
 )
 from stockstream.errors import ConfigError
+from stockstream.model import Symbol
 
 SECRET = "hunter2"
 
@@ -122,6 +123,57 @@ def test_a_bad_value_is_refused_by_name_with_what_is_allowed(
         said, _, allowed = line.rpartition("': ") if "': " in line else line.rpartition(": ")
         assert value.rpartition(",")[2] in said
         assert len(allowed) > 10
+
+
+DERIVED = '{"x_usd": {"kind": "convert", "of": "005930.ks", "by": "KRW=X", "inverse": true}}'
+
+
+def test_derived_symbols_are_tables_in_the_file_and_json_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, file: Path
+) -> None:
+    file.write_text(
+        '[derived.x_usd]\nkind = "convert"\nof = "005930.ks"\nby = "KRW=X"\ninverse = true'
+    )
+    by_file = load_settings({}, file)
+    monkeypatch.setenv("STOCKSTREAM_DERIVED", DERIVED)
+    by_variable = load_settings({})
+    assert by_file.derived == by_variable.derived
+    assert list(by_file.derived) == ["X_USD"]
+    assert by_file.shown()["derived"] == "X_USD"
+
+
+def test_reference_data_are_tables_in_any_script(file: Path) -> None:
+    file.write_text('[reference."005930.ks"]\nname = "삼성전자"\nprevious_close = 71000', "utf-8")
+    reference = load_settings({}, file).reference
+    assert list(reference) == ["005930.KS"]
+    row = reference[Symbol("005930.KS")]
+    assert (row.name, row.currency, row.previous_close) == ("삼성전자", None, 71_000.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("derived", "{", "DERIVED has the value '{': must be JSON"),
+        ("derived", "[]", "DERIVED has the value []: must be tables"),
+        (
+            "derived",
+            '{"X": {"kind": "mean", "of": "A", "count": 0}}',
+            "DERIVED.X.COUNT has the value 0",
+        ),
+        ("reference", '{"X": {"currency": "₩"}}', "REFERENCE.X.CURRENCY has the value '₩'"),
+        (
+            "reference",
+            '{"X": {"previous_close": -1}}',
+            "REFERENCE.X.PREVIOUS_CLOSE has the value -1",
+        ),
+        ("reference", '{"X": {"sector": "IT"}}', "REFERENCE.X.SECTOR has the value 'IT'"),
+    ],
+)
+def test_a_bad_table_is_refused_by_field_and_value(
+    name: str, value: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENV_PREFIX + name.upper(), value)
+    assert refusal({}).startswith(f"setting {named}")
 
 
 def test_replay_needs_a_recording() -> None:

@@ -4,9 +4,10 @@ Whoever produces a derived symbol wants its inputs as a client does, wherever th
 and hears what clients hear of them.
 """
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
+from itertools import groupby
 from typing import Protocol
 
 import structlog
@@ -74,8 +75,9 @@ class Derivations:
         self._streams: Streams
         self._running: dict[Symbol, _Running] = {}
         self._listeners: defaultdict[Symbol, list[Symbol]] = defaultdict(list)
-        self._queue: deque[StockUpdate] = deque()
         self._computing = False
+        #: Updates that came of what is being computed.
+        self._following: list[StockUpdate] = []
         #: Prices computed; updates that none came of because another input was too old; updates
         #: that left a window before their time because it was full.
         self.computed = 0
@@ -165,37 +167,35 @@ class Derivations:
     # --- computing ----------------------------------------------------------------------------
 
     def _take(self, updates: Sequence[StockUpdate]) -> None:
-        listeners = self._listeners
-        self._queue.extend([update for update in updates if update.symbol in listeners])
-        # What follows from a price that is being computed waits for its turn.
+        heard = [update for update in updates if update.symbol in self._listeners]
+        # What follows from a moment belongs to it; it does not begin another.
         if self._computing:
+            self._following += heard
             return
         self._computing = True
         try:
-            while self._queue:
-                self._compute_moment()
+            for _, moment in groupby(heard, key=_time):
+                self._compute_moment(moment)
         finally:
             self._computing = False
-            self._queue.clear()
 
-    def _compute_moment(self) -> None:
-        """Compute what follows from all updates of one time at the head of the queue."""
-        moment = self._queue[0].timestamp
+    def _compute_moment(self, updates: Iterable[StockUpdate]) -> None:
+        """Compute all that follows from updates of one time."""
         turns: list[int] = []
         try:
-            self._hand_out(moment, turns)
+            self._hand_out(updates, turns)
             while turns:
                 self._compute(self._symbols[heappop(turns)])
-                # Its own update may be what others wait for.
-                self._hand_out(moment, turns)
+                following, self._following = self._following, []
+                self._hand_out(following, turns)
         finally:
             # Empty, unless something crashed: then nobody must wait for a turn that never comes.
+            self._following.clear()
             for rank in turns:
                 self._running[self._symbols[rank]].pending.clear()
 
-    def _hand_out(self, moment: int, turns: list[int]) -> None:
-        while self._queue and self._queue[0].timestamp == moment:
-            update = self._queue.popleft()
+    def _hand_out(self, updates: Iterable[StockUpdate], turns: list[int]) -> None:
+        for update in updates:
             for symbol in self._listeners.get(update.symbol, ()):
                 pending = self._running[symbol].pending
                 if not pending:

@@ -1,12 +1,16 @@
 from itertools import pairwise
+from math import inf, nan
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stockstream.core.quote_rules import Rejection
+from stockstream.core.reference import enricher
 from stockstream.core.symbol_stream import SymbolStream
 from stockstream.model import Quote, StockUpdate, Symbol
+from stockstream.model.reference import Reference
 
 AAPL = Symbol("AAPL")
 DAY = 86_400_000
@@ -95,6 +99,75 @@ def test_a_seed_does_not_make_an_earlier_clock_look_like_time_going_backwards() 
     quotes = stream()
     quotes.seed(later)
     assert emitted(quotes, 10.1, NOON).seq == 1
+
+
+def computed(quotes: SymbolStream, price: float, at: int = NOON) -> StockUpdate:
+    return emitted(quotes, price, at, computed=True)
+
+
+def test_a_computed_price_may_be_zero_or_negative_and_jump() -> None:
+    quotes = stream()
+    assert computed(quotes, 0.0).price == 0.0
+    assert computed(quotes, -3.0).price == -3.0
+    last = computed(quotes, 1e9)
+    assert (last.seq, last.day_high, last.day_low, last.open) == (3, 1e9, -3.0, 0.0)
+
+
+def test_a_computed_price_is_measured_against_the_days_first_one_whatever_its_sign() -> None:
+    quotes = stream()
+    computed(quotes, -2.0)
+    update = computed(quotes, -1.0)
+    # Up is up.
+    assert (update.change, update.change_percent) == (1.0, 50.0)
+    next_day = computed(quotes, 0.0, NOON + DAY)
+    assert (next_day.previous_close, next_day.change, next_day.change_percent) == (-1.0, 1.0, 100.0)
+
+
+def test_against_nothing_there_is_no_percentage() -> None:
+    quotes = stream()
+    computed(quotes, 0.0)
+    update = computed(quotes, 5.0)
+    assert (update.change, update.change_percent) == (5.0, 0.0)
+
+
+@pytest.mark.parametrize("price", [nan, inf, -inf, 1.1e15, -1.1e15])
+def test_a_computed_price_that_is_no_number_or_too_large_is_not_believed(price: float) -> None:
+    quotes = stream()
+    quote = Quote(symbol=AAPL, price=price, timestamp=NOON, computed=True)
+    assert quotes.offer(quote, NOON) in (Rejection.NOT_FINITE, Rejection.OUT_OF_RANGE)
+
+
+SAMSUNG = Reference(name="삼성전자", currency="KRW", previous_close=100.0)
+
+
+def described(reference: Reference) -> SymbolStream:
+    quotes = stream()
+    quotes.describe(enricher({AAPL: reference}), reference.previous_close)
+    return quotes
+
+
+def test_updates_carry_what_reference_data_say() -> None:
+    update = emitted(described(SAMSUNG), 110.0)
+    assert (update.name, update.currency, update.exchange) == ("삼성전자", "KRW", None)
+    assert (update.previous_close, update.change) == (100.0, 10.0)
+
+
+def test_what_the_provider_says_wins_over_reference_data() -> None:
+    update = emitted(described(SAMSUNG), 110.0, previous_close=90.0)
+    assert (update.previous_close, update.change) == (90.0, 20.0)
+
+
+def test_the_close_of_reference_data_is_that_of_the_first_day() -> None:
+    quotes = described(SAMSUNG)
+    emitted(quotes, 110.0)
+    assert emitted(quotes, 120.0, NOON + DAY).previous_close == 110.0
+
+
+def test_what_was_emitted_before_is_completed_as_well() -> None:
+    quotes = described(SAMSUNG)
+    quotes.seed(emitted(stream(), 10.0))
+    assert quotes.last is not None
+    assert quotes.last.name == "삼성전자"
 
 
 prices = st.floats(min_value=0.01, max_value=1e9)

@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 
 from stockstream.errors import PermanentProviderError, StoreUnavailableError
 from stockstream.model import Position, StockUpdate, Symbol, Timeframe
+from stockstream.model.reference import Reference
 from tests.services.streaming_support import A, B, Streaming
 from tests.support.clock import ManualClock
 from tests.support.providers import down, unknown
@@ -73,6 +74,19 @@ async def test_a_client_that_comes_back_in_time_finds_the_stream_going_on() -> N
         await streaming.want(A)
         await streaming.clock.advance(100)
         assert (streaming.started, streaming.stopped) == ([A], [])
+
+
+async def test_updates_and_snapshots_carry_reference_data() -> None:
+    streaming = Streaming(reference={A: Reference(name="삼성전자", currency="KRW")})
+    async with streaming.running():
+        await streaming.want(A, B)
+        await streaming.say(A, 10.0)
+        await streaming.say(B, 20.0)
+        names = {update.symbol: update.name for update in streaming.sink.published}
+        assert names == {A: "삼성전자", B: None}
+        snapshot = streaming.service.snapshot(A)
+        assert snapshot is not None
+        assert snapshot.currency == "KRW"
 
 
 async def test_an_unchanged_price_is_not_emitted() -> None:

@@ -20,6 +20,9 @@ def test_names_are_made_canonical() -> None:
 def test_a_bars_symbol_may_hold_an_underscore() -> None:
     channel = parse_channel("bar_update_SPREAD_A_B_1d")
     assert (channel.symbol, channel.timeframe) == ("SPREAD_A_B", Timeframe.D1)
+    # Also where the symbol itself ends like a timeframe.
+    channel = parse_channel("bar_update_samsung_1m_1h")
+    assert (channel.symbol, channel.timeframe) == ("SAMSUNG_1M", Timeframe.H1)
 
 
 @pytest.mark.parametrize("name", ["performance_metrics", "performance_alert"])

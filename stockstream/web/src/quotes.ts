@@ -18,6 +18,10 @@ export interface StockUpdate {
   dayLow?: number;
   open?: number;
   previousClose?: number;
+  /** Reference data, where the server has any of the symbol. */
+  name?: string;
+  currency?: string;
+  exchange?: string;
   /** Number of the update within its epoch. */
   seq: number;
   epoch: string;
