@@ -1,23 +1,25 @@
 """Makes the price of a derived symbol out of the updates of its inputs, by operators."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import floor, isfinite, log10
 from typing import Final, NamedTuple
 
 from stockstream.core.asof import AsOfJoin, Joined, Tick
+from stockstream.core.ohlcv import bounds_of
 from stockstream.core.operators import Operator, keep, pipe
 from stockstream.core.quote_rules import LARGEST
-from stockstream.core.windows import (
+from stockstream.core.window_statistics import (
     Deviation,
     Extreme,
+    GrowingExtreme,
+    GrowingRateOfChange,
     Mean,
     RateOfChange,
-    Sample,
-    SlidingWindow,
-    Statistic,
     Vwap,
 )
-from stockstream.model import Position, Quote, StockUpdate, Symbol, derived
+from stockstream.core.windows import Growing, Sample, SlidingWindow, Statistic, TumblingWindow
+from stockstream.model import Position, Quote, StockUpdate, Symbol, Timeframe, derived
 from stockstream.model.derived import Basket, Convert, Derived, Ratio, Rolling
 
 # Of what a computed price is made of; takes the noise of binary fractions off it.
@@ -76,8 +78,10 @@ class Derivation:
         self._symbol = symbol
         self._join: AsOfJoin[Symbol] | None = None
         self._window: SlidingWindow | None = None
-        if isinstance(definition, Rolling):
-            self._window = _window(definition)
+        if isinstance(definition, Rolling) and definition.timeframe is not None:
+            computed = _rolling(_tumbling(definition, definition.timeframe))
+        elif isinstance(definition, Rolling):
+            self._window = _sliding(definition)
             computed = _rolling(self._window)
         else:
             max_age_ms = round(definition.max_age * 1000)
@@ -156,23 +160,33 @@ def _divided(joined: Joined) -> Point | None:
 
 # --- windows ------------------------------------------------------------------------------------
 
-_STATISTICS: Final[Mapping[type[Rolling], Callable[[], Statistic]]] = {
-    derived.High: lambda: Extreme(highest=True),
-    derived.Low: lambda: Extreme(highest=False),
+_SLIDING: Final[Mapping[type[Rolling], Callable[[], Statistic]]] = {
+    derived.High: partial(Extreme, highest=True),
+    derived.Low: partial(Extreme, highest=False),
     derived.Mean: Mean,
     derived.Deviation: Deviation,
     derived.Vwap: Vwap,
     derived.RateOfChange: RateOfChange,
 }
+_TUMBLING: Final[Mapping[type[Rolling], Callable[[], Growing]]] = {
+    **_SLIDING,
+    derived.High: partial(GrowingExtreme, highest=True),
+    derived.Low: partial(GrowingExtreme, highest=False),
+    derived.RateOfChange: GrowingRateOfChange,
+}
 
 
-def _window(definition: Rolling) -> SlidingWindow:
+def _tumbling(definition: Rolling, timeframe: Timeframe) -> TumblingWindow:
+    return TumblingWindow(_TUMBLING[type(definition)], bounds_of(timeframe))
+
+
+def _sliding(definition: Rolling) -> SlidingWindow:
     duration_ms = None if definition.window is None else max(1, round(definition.window * 1000))
-    statistic = _STATISTICS[type(definition)]()
+    statistic = _SLIDING[type(definition)]()
     return SlidingWindow(statistic, duration_ms=duration_ms, count=definition.count)
 
 
-def _rolling(window: SlidingWindow) -> Operator[StockUpdate, Point]:
+def _rolling(window: Operator[Sample, float]) -> Operator[StockUpdate, Point]:
     traded = Traded()
 
     def rolled(update: StockUpdate) -> Point | None:

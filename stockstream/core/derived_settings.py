@@ -9,12 +9,15 @@ from msgspec.structs import replace
 
 from stockstream.core.tables import Table, read_tables
 from stockstream.errors import ConfigError
-from stockstream.model import Symbol
+from stockstream.model import Symbol, Timeframe
 from stockstream.model.derived import Basket, Derived, Rolling
 
 _SETTING: Final = "DERIVED"
 _MOST: Final = 1_000
-_KINDS: Final = ", ".join(sorted(kind.__struct_config__.tag for kind in Derived.__args__))
+_CHOICES: Final = {
+    "kind": ", ".join(sorted(kind.__struct_config__.tag for kind in Derived.__args__)),
+    "timeframe": ", ".join(Timeframe),
+}
 
 
 def read_derived(tables: Mapping[str, object]) -> dict[Symbol, Derived]:
@@ -33,7 +36,7 @@ def read_derived(tables: Mapping[str, object]) -> dict[Symbol, Derived]:
 
 
 def _definition(table: Table) -> Derived:
-    definition: Derived = table.convert(Derived, {"kind": _KINDS})
+    definition: Derived = table.convert(Derived, _CHOICES)
     if isinstance(definition, Basket):
         return _basket(table, definition)
     of = table.symbol(definition.of, "of")

@@ -9,7 +9,7 @@ from stockstream.model import Bar, Timeframe
 Bounds = Callable[[int], tuple[int, int]]
 
 #: Before any time that a quote can have.
-_NEVER: Final = -(2**62)
+NEVER: Final = -(2**62)
 
 
 def bounds_of(timeframe: Timeframe) -> Bounds:
@@ -46,10 +46,10 @@ class OhlcvWindow:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         #: Start of the window of now, in ms since the epoch; before any time while there is none.
-        self.start = _NEVER
+        self.start = NEVER
         #: Number of samples passed over because their window had ended.
         self.late = 0
-        self._end = _NEVER
+        self._end = NEVER
         self._open = self._high = self._low = self._close = self._volume = 0.0
 
     @property
@@ -60,7 +60,7 @@ class OhlcvWindow:
     @property
     def forming(self) -> Bar | None:
         """The window of now, None before the first sample."""
-        if self._end == _NEVER:
+        if self._end == NEVER:
             return None
         return Bar(
             timestamp=self.start,

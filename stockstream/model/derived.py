@@ -5,6 +5,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from stockstream.model.bar import Timeframe
 from stockstream.model.symbol import Symbol
 
 _Seconds = Annotated[float, Meta(gt=0, le=604_800)]
@@ -61,13 +62,16 @@ class Rolling(_Definition, frozen=True, kw_only=True):
     """What holds for the last updates of one symbol; the kind says what."""
 
     of: Symbol
-    #: Length of the window in seconds, and in updates, at most; one of them is given.
+    #: Length of a sliding window in seconds, in updates, or both.
     window: _Seconds | None = None
     count: _Count | None = None
+    #: Instead: the window begins anew with each bar of this timeframe.
+    timeframe: Timeframe | None = None
 
     def __post_init__(self) -> None:
-        if self.window is None and self.count is None:
-            raise ValueError("needs a window in seconds, or a count of updates")
+        slides = self.window is not None or self.count is not None
+        if slides is (self.timeframe is not None):
+            raise ValueError("needs either window (seconds) and/or count (updates), or timeframe")
 
     @property
     def inputs(self) -> tuple[Symbol, ...]:

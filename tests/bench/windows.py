@@ -14,16 +14,14 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from stockstream.core.windows import (
+from stockstream.core.window_statistics import (
     Deviation,
     Extreme,
     Mean,
     RateOfChange,
-    Sample,
-    SlidingWindow,
-    Statistic,
     Vwap,
 )
+from stockstream.core.windows import Sample, SlidingWindow, Statistic
 
 STATISTICS: dict[str, Callable[[], Statistic]] = {
     "high": partial(Extreme, highest=True),

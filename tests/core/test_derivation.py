@@ -136,6 +136,21 @@ def test_the_price_by_volume_counts_what_was_traded_between_updates() -> None:
     assert price_of(computed, update(A, 1.0, 3, seq=4, volume=400.0)) == 3.0
 
 
+@pytest.mark.parametrize(
+    ("kind", "price"),
+    [("high", 8.0), ("low", 2.0), ("mean", 5.0), ("rate_of_change", -75.0), ("vwap", 4.0)],
+)
+def test_a_window_of_a_timeframe_begins_anew_with_its_bars(kind: str, price: float) -> None:
+    computed = derivation(kind=kind, of="A", timeframe="1m")
+    # Noon is the start of a minute.
+    updates = [
+        update(A, 99.0, seq=1, volume=10.0),
+        update(A, 8.0, 60_000, seq=2, volume=20.0),
+        update(A, 2.0, 119_999, seq=3, volume=40.0),
+    ]
+    assert price_of(computed, *updates) == price
+
+
 def test_a_full_window_of_time_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stockstream.core.windows.MAX_SAMPLES", 2)
     computed = derivation(kind="high", of="A", window=60)

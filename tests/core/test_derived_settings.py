@@ -55,7 +55,17 @@ def test_what_is_made_of_derived_symbols_comes_after_them() -> None:
         ({"of": "X"}, "DERIVED.X has the value 'X of X'", "made of itself"),
         ({"windw": 5}, "DERIVED.X.WINDW has the value 5", "no such setting"),
         ({"max_age": 0}, "DERIVED.X.MAX_AGE has the value 0", "must be a number > 0"),
-        ({"kind": "mean", "by": None}, "DERIVED.X has the value", "needs a window"),
+        ({"kind": "mean", "by": None}, "DERIVED.X has the value", "needs either window"),
+        (
+            {"kind": "mean", "by": None, "count": 5, "timeframe": "1d"},
+            "DERIVED.X has the value",
+            "needs either window",
+        ),
+        (
+            {"kind": "mean", "by": None, "timeframe": "2d"},
+            "DERIVED.X.TIMEFRAME has the value '2d'",
+            "must be one of 1m, 5m, 15m, 30m, 1h, 4h, 1d, 1w",
+        ),
         (
             {"kind": "mean", "by": None, "count": 1},
             "DERIVED.X.COUNT",

@@ -9,15 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stockstream.core import windows
-from stockstream.core.windows import (
+from stockstream.core.window_statistics import (
     Deviation,
     Extreme,
+    GrowingExtreme,
+    GrowingRateOfChange,
     Mean,
     RateOfChange,
+    Vwap,
+)
+from stockstream.core.windows import (
+    Growing,
     Sample,
     SlidingWindow,
     Statistic,
-    Vwap,
+    TumblingWindow,
 )
 
 Naive = Callable[[list[Sample]], float | None]
@@ -131,6 +137,33 @@ def test_of_time_and_count_the_shorter_one_holds(
         last = taken[max(0, number - count) : number]
         inside = [s for s in last if s.timestamp > sample.timestamp - duration_ms]
         assert window(sample) == naive(inside)
+
+
+#: Each statistic of a window that tumbles, and the same made of all samples at once, exactly.
+GROWING: dict[str, Callable[[], Growing]] = {
+    **{name: make for name, (make, _) in STATISTICS.items()},
+    "rate of change": GrowingRateOfChange,
+    "high": lambda: GrowingExtreme(highest=True),
+    "low": lambda: GrowingExtreme(highest=False),
+}
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+@given(taken=samples, length=st.integers(1, 200))
+def test_a_tumbling_window_tells_what_all_its_samples_so_far_do(
+    name: str, taken: list[Sample], length: int
+) -> None:
+    def bounds(timestamp: int) -> tuple[int, int]:
+        start = timestamp - timestamp % length
+        return start, start + length
+
+    naive = STATISTICS[name][1]
+    window = TumblingWindow(GROWING[name], bounds)
+    for number, sample in enumerate(taken, 1):
+        start, _ = bounds(sample.timestamp)
+        assert window(sample) == naive([s for s in taken[:number] if s.timestamp >= start])
+        assert window(Sample(123.0, start - 1)) is None
+    assert window.late == len(taken)
 
 
 @each_statistic
