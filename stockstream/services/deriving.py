@@ -167,7 +167,10 @@ class Derivations:
     # --- computing ----------------------------------------------------------------------------
 
     def _take(self, updates: Sequence[StockUpdate]) -> None:
-        heard = [update for update in updates if update.symbol in self._listeners]
+        listeners = self._listeners
+        heard = [update for update in updates if update.symbol in listeners]
+        if not heard:
+            return
         # What follows from a moment belongs to it; it does not begin another.
         if self._computing:
             self._following += heard

@@ -159,3 +159,34 @@ def test_however_inputs_are_batched_a_moment_has_the_same_last_prices(
     apart = last_prices(one_by_one)
     # Apart, a price may have been another for a while within its moment, and be sent for that.
     assert together.items() <= apart.items()
+
+
+class Crash(Exception):
+    """What goes wrong in a moment."""
+
+
+def test_what_crashes_in_one_moment_silences_nobody_in_the_next() -> None:
+    market = Market()
+    for symbol in DEFINITIONS:
+        market.acquire(symbol)
+    market.acquire(A)
+    take = market.take
+
+    def crash(quotes: Sequence[Quote]) -> None:
+        raise Crash
+
+    market.derived.end(Symbol("X"))
+    market.derived.begin(Symbol("X"), crash)
+    with pytest.raises(Crash):
+        take(
+            [
+                Quote(symbol=A, price=110.0, timestamp=NOON - 2),
+                Quote(symbol=B, price=100.0, timestamp=NOON - 2),
+            ]
+        )
+    market.derived.end(Symbol("X"))
+    market.derived.begin(Symbol("X"), take)
+    take([Quote(symbol=A, price=111.0, timestamp=NOON - 1)])
+    assert market.price(Symbol("X")) == 11.0
+    assert market.price(Symbol("P")) == 111.0 * 11.0
+    assert market.price(Symbol("Z")) == 10 * 11.0 + 100.0 - 11.0
