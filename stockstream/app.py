@@ -18,19 +18,23 @@ from aiohttp import web
 from stockstream.clock import SystemClock
 from stockstream.config import Settings
 from stockstream.core.subscriptions import Subscriptions
-from stockstream.engine import AppRunner, AsyncServer
+from stockstream.engine import AppRunner, AsyncServer, TrustedProxies
 from stockstream.errors import ConfigError, DrainTimeoutError
 from stockstream.gateway import measurements
+from stockstream.gateway.authentication import open_authenticator
 from stockstream.gateway.client import Client
+from stockstream.gateway.expiry import Expiry
 from stockstream.gateway.exposition import Exposition
 from stockstream.gateway.fanout import Fanout
 from stockstream.gateway.http import HttpDoor, errors_as_json
 from stockstream.gateway.http_identity import identified
+from stockstream.gateway.keys import RemoteKeys
 from stockstream.gateway.readiness import Readiness
 from stockstream.gateway.recovery import Recovery
 from stockstream.gateway.requests import Requests
 from stockstream.gateway.rest import RestDoor
 from stockstream.gateway.servers import PATHS, open_server
+from stockstream.gateway.sessions import Sessions
 from stockstream.gateway.sockets import SocketGateway
 from stockstream.gateway.sse import SseDoor
 from stockstream.gateway.web import WebDoor
@@ -54,7 +58,13 @@ from stockstream.storage.writer import WriteBehind
 from stockstream.wire import names
 from stockstream.wire.packets import WireForm
 from stockstream.wire.replies import BarUpdate
-from stockstream.wiring import provider_settings, server_settings, thresholds, web_settings
+from stockstream.wiring import (
+    auth_settings,
+    provider_settings,
+    server_settings,
+    thresholds,
+    web_settings,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +78,8 @@ class Node:
 
     def __init__(self, settings: Settings, clock: Clock, random: Random) -> None:
         self.settings = settings
+        self.authenticator = open_authenticator(auth_settings(settings), clock)
+        self.expiry = Expiry(clock, self.authenticator.rules.leeway_ms)
         self.bus = EventBus(clock=clock, random=random)
         self.provider = open_provider(provider_settings(settings), clock)
         self.store: QuoteStore = (
@@ -127,6 +139,7 @@ class Node:
             streaming=self.streaming,
             fanout=self.fanout,
             recovery=self.recovery,
+            sessions=Sessions(self.authenticator, self.expiry, self.requests),
             clock=clock,
         )
         self.servers: dict[WireForm, AsyncServer] = {
@@ -143,7 +156,10 @@ class Node:
         )
         store_name = "redis" if settings.redis_url else "memory"
         self.readiness = Readiness(
-            streaming=self.streaming, store=self.store, store_name=store_name
+            streaming=self.streaming,
+            store=self.store,
+            store_name=store_name,
+            keys=self.authenticator.keys,
         )
         self.lookups = Lookups(self.streaming, self.store)
         self.streams = SseDoor(
@@ -162,9 +178,14 @@ class Node:
 
     def web_app(self) -> web.Application:
         """Return all routes as one application."""
+        who = identified(
+            self.authenticator,
+            TrustedProxies(self.settings.trusted_proxies).address_of,
+            self.web.router.routes,
+            [f"/{path}/" for path in PATHS.values()],
+        )
         app = web.Application(
-            middlewares=[errors_as_json, identified()],
-            client_max_size=self.settings.max_payload_bytes,
+            middlewares=[errors_as_json, who], client_max_size=self.settings.max_payload_bytes
         )
         for form, server in self.servers.items():
             server.attach(app, PATHS[form])
@@ -177,6 +198,7 @@ class Node:
             statistics=self.statistics,
             client_info=self.gateway.get_client_info,
             metrics=self._metrics.page,
+            metrics_public=self.settings.metrics_public,
         )
         rest = RestDoor(
             streaming=self.streaming,
@@ -221,7 +243,10 @@ class Node:
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs as long as the node does."""
-        return [self.streaming.run(), self.fanout.run(), self.bar_updates.run()]
+        jobs = [self.streaming.run(), self.fanout.run(), self.bar_updates.run(), self.expiry.run()]
+        if isinstance(self.authenticator.keys, RemoteKeys):
+            jobs.append(self.authenticator.keys.run())
+        return jobs
 
     async def tell_clients(self) -> None:
         """End every session: clients are told, and come back to another node or later."""
@@ -230,6 +255,7 @@ class Node:
 
     def _describe(self, page: Exposition) -> None:
         measurements.describe_gateway(page, self.gateway, self.fanout)
+        measurements.describe_identities(page, self.authenticator, self.expiry)
         measurements.describe_streaming(page, self.streaming)
         measurements.describe_derived(page, self.derived)
         measurements.describe_bus(page, self.bus)

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import structlog
@@ -25,9 +26,12 @@ from stockstream.errors import (
 )
 from stockstream.log import configure_logging
 from stockstream.model import Symbol, parse_symbol
+from stockstream.model.identity import Identity, UserRole
 from stockstream.terminal.watch import watch as watch_quotes
 
 log = structlog.get_logger(__name__)
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 app = typer.Typer(
     help="Real-time stock quotes for Socket.IO clients.",
@@ -77,6 +81,14 @@ def _url(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise typer.BadParameter(f"{text!r} is not the address of a server: http://host:port")
     return text.rstrip("/")
+
+
+def _duration(text: str) -> int:
+    """Return the seconds of a text such as 15m."""
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNITS or not number.isdecimal() or not 1 <= int(number) <= 9_999:
+        raise typer.BadParameter(f"{text!r} is no duration such as 90s, 15m, 1h or 7d")
+    return int(number) * _UNITS[unit]
 
 
 def _option(name: str) -> Any:
@@ -184,6 +196,15 @@ def watch(
     url: Annotated[
         str, typer.Option(help="Address of the server.", callback=_url)
     ] = "http://127.0.0.1:8000",
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="STOCKSTREAM_TOKEN",
+            help="Token that says who you are, where the server asks for one. Better set in the"
+            " environment: others on this machine may see a command's arguments.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Watch prices live in the terminal.
 
@@ -193,6 +214,51 @@ def watch(
     """
     wanted = _symbols(symbols)
     try:
-        asyncio.run(watch_quotes(url, wanted))
+        asyncio.run(watch_quotes(url, wanted, token))
     except RefusedError as error:
         raise _failed(error, 1) from None
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "[bold]stockstream token --user alice[/bold]  # a user, for an hour\n\n"
+    "[bold]export STOCKSTREAM_TOKEN=$(stockstream token --user me --role user --role ops)[/bold]"
+    "  # for [bold]stockstream watch[/bold]\n\n"
+    "In earnest an identity provider does this: see docs/operations.md."
+)
+def token(
+    *,
+    user: Annotated[str, typer.Option(help="Name of the user.")],
+    role: Annotated[
+        list[UserRole] | None, typer.Option(help="What the user may do; can be given again.")
+    ] = None,
+    expires: Annotated[
+        str, typer.Option(help="How long the token is good: 90s, 15m, 1h, 7d.")
+    ] = "1h",
+    config: _File = None,
+) -> None:
+    """Make a token for development, signed with JWT_SECRET, and print it.
+
+    Issuer and audience are those of the settings.
+    """
+    settings = _settings({}, config)
+    if settings.jwt_secret is None:
+        raise _failed(ConfigError("JWT_SECRET", None, "it is what tokens are signed with here"))
+    from stockstream.core.tokens import TokenRules, issue  # noqa: PLC0415
+
+    rules = TokenRules(
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        roles_claim=settings.jwt_roles_claim,
+    )
+    identity = Identity(
+        user=user,
+        roles=frozenset(role or [UserRole.USER]),
+        expires_at=(int(time.time()) + _duration(expires)) * 1000,
+    )
+    try:
+        typer.echo(issue(identity, settings.jwt_secret.get_secret_value(), rules))
+    except RefusedError as error:
+        raise _failed(error) from None
+    except ValueError as error:
+        raise _failed(ConfigError("JWT_SECRET", "***", str(error))) from None

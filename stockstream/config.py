@@ -13,10 +13,17 @@ from difflib import get_close_matches
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -36,6 +43,8 @@ from stockstream.model.reference import Reference
 ENV_PREFIX: Final = "STOCKSTREAM_"
 #: What is shown in place of a secret.
 _HIDDEN: Final = "***"
+#: Settings that are, or may hold, a secret.
+_SECRETS: Final = frozenset({"redis_url", "jwt_secret"})
 
 
 class ProviderName(StrEnum):
@@ -117,6 +126,7 @@ def _read_reference(value: object) -> Mapping[Symbol, Reference]:
     return read_reference("REFERENCE", _tables("REFERENCE", value))
 
 
+_Name = Annotated[str, Field(min_length=1, max_length=1_000)]
 _Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_check_origin)], ...], NoDecode, BeforeValidator(_split)
 ]
@@ -178,6 +188,34 @@ class Settings(BaseSettings):
     )
     reference_file: Path | None = Field(
         None, description="CSV file of the same; a symbol's table in the settings wins"
+    )
+
+    auth: Literal["none", "jwt"] = Field(
+        "none", description="none: anybody may do everything; jwt: a token says who one is"
+    )
+    jwt_secret: SecretStr | None = Field(
+        None, description="secret of 32 bytes or more that tokens are signed with (HS256)"
+    )
+    jwt_key_file: Path | None = Field(
+        None, description="public key (PEM) or key set (JWKS) that tokens are checked with"
+    )
+    jwt_jwks_url: str | None = Field(
+        None, description="where the identity provider has its key set (JWKS)"
+    )
+    jwt_issuer: _Name | None = Field(
+        None, description="iss that tokens must have; needed with JWT_JWKS_URL"
+    )
+    jwt_audience: _Name | None = Field(
+        None, description="aud that tokens must have; none: those with one are refused"
+    )
+    jwt_roles_claim: _Name = Field(
+        "roles", description="claim with the roles; a path where it is in another: realm.roles"
+    )
+    jwt_leeway: Annotated[float, Field(ge=0, le=300)] = Field(
+        10.0, description="seconds by which clocks may differ"
+    )
+    metrics_public: bool = Field(
+        True, description="whether /metrics answers anybody; false: the role ops, with AUTH=jwt"
     )
 
     max_symbols: _Count = Field(10_000, description="symbols that stream at once, for all clients")
@@ -298,7 +336,8 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 
     They are no errors: others, such as a cluster's service links, put theirs there too.
     """
-    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
+    # The token is no setting of a server, but of those who connect to one.
+    known = {ENV_PREFIX + name.upper() for name in (*Settings.model_fields, "token")}
     names = sorted(name for name in environment if name.upper().startswith(ENV_PREFIX))
     return [
         f"{name} sets nothing{_hint(name.upper(), known)}"
@@ -328,7 +367,7 @@ def _config_error(error: ValidationError) -> ConfigError:
         hint = _hint(name.lower(), Settings.model_fields)
         # Whatever it was meant to be, it may be secret.
         return ConfigError(name, _HIDDEN, f"there is no such setting{hint}")
-    value = _HIDDEN if name == "redis_url" else first["input"]
+    value = _HIDDEN if name in _SECRETS else first["input"]
     return ConfigError(name.upper(), value, _allowed(first["msg"]))
 
 

@@ -9,6 +9,8 @@
     │   ├── UnknownTimeframeError   unknown_timeframe
     │   ├── SubscriptionLimitError  subscription_limit
     │   ├── ForbiddenError          forbidden
+    │   ├── UnauthorizedError       unauthorized
+    │   │   └── TokenExpiredError   token_expired
     │   ├── RateLimitedError        rate_limited
     │   ├── UnavailableError        unavailable
     │   └── OtherRefusalError       a server of another version has a code of its own
@@ -103,6 +105,18 @@ class ForbiddenError(RefusedError):
     """The client may not have what it asked for."""
 
     code = "forbidden"
+
+
+class UnauthorizedError(RefusedError):
+    """Nothing, or nothing that is believed, says who the client is."""
+
+    code = "unauthorized"
+
+
+class TokenExpiredError(UnauthorizedError):
+    """The token was right, and has had its time; a fresh one helps."""
+
+    code = "token_expired"
 
 
 class RateLimitedError(RefusedError):

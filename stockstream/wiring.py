@@ -2,7 +2,9 @@
 
 from stockstream.config import Settings
 from stockstream.core.thresholds import Thresholds
+from stockstream.core.tokens import TokenRules
 from stockstream.engine import Limits
+from stockstream.gateway.authentication import AuthSettings
 from stockstream.gateway.servers import ServerSettings
 from stockstream.gateway.web import WebSettings
 from stockstream.providers import ProviderSettings
@@ -28,6 +30,23 @@ def web_settings(settings: Settings) -> WebSettings:
         trusted_proxies=settings.trusted_proxies,
         requests_per_second=settings.max_requests_per_second,
         body_seconds=settings.body_timeout,
+    )
+
+
+def auth_settings(settings: Settings) -> AuthSettings:
+    """Return how somebody says who he is."""
+    secret = settings.jwt_secret
+    return AuthSettings(
+        required=settings.auth == "jwt",
+        secret=secret.get_secret_value() if secret else None,
+        key_file=settings.jwt_key_file,
+        jwks_url=settings.jwt_jwks_url,
+        rules=TokenRules(
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+            leeway_ms=round(settings.jwt_leeway * 1000),
+            roles_claim=settings.jwt_roles_claim,
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 Usable without the rest of stockstream; see docs/engine.md.
 """
 
+from stockstream.engine.core.admission import TokenBucket, network_of
 from stockstream.engine.core.connection import Connection
 from stockstream.engine.core.message import Message, Raw
 from stockstream.engine.errors import (
@@ -14,6 +15,8 @@ from stockstream.engine.errors import (
 )
 from stockstream.engine.limits import Limits
 from stockstream.engine.metrics import Metrics
+from stockstream.engine.shell.address import TrustedProxies
+from stockstream.engine.shell.environ import Environ
 from stockstream.engine.shell.event_stream import EventStreams
 from stockstream.engine.shell.front import AppRunner
 from stockstream.engine.sio.manager import Manager
@@ -27,6 +30,7 @@ __all__ = [
     "Connection",
     "EncodeError",
     "EngineError",
+    "Environ",
     "EventStreams",
     "Limits",
     "Manager",
@@ -35,5 +39,8 @@ __all__ = [
     "Raw",
     "SessionNotFoundError",
     "SessionRecovery",
+    "TokenBucket",
+    "TrustedProxies",
     "UnsupportedError",
+    "network_of",
 ]

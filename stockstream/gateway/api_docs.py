@@ -44,6 +44,7 @@ class ApiDocs:
                 summary="This page; the description as JSON where `Accept` prefers that.",
                 tag="description",
                 answers={200: Answer("A page of HTML.", media_type="text/html")},
+                public=True,
             ),
             Route(
                 name="openapi",
@@ -55,6 +56,7 @@ class ApiDocs:
                     200: Answer("OpenAPI 3.1.", body=dict[str, Any]),
                     304: Answer("The one that `If-None-Match` names."),
                 },
+                public=True,
             ),
         ]
 

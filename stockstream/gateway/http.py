@@ -11,6 +11,7 @@ from aiohttp import web
 from stockstream.gateway.responses import error_response, json_response
 from stockstream.gateway.routes import TEXT, Answer, Call, Route
 from stockstream.model import Alert, PerformanceMetrics
+from stockstream.model.identity import UserRole
 from stockstream.wire.parameters import ClientParameters, NoParameters
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -124,11 +125,13 @@ class HttpDoor:
         statistics: Callable[[], Mapping[str, Any]],
         client_info: Callable[[str], Mapping[str, Any] | None],
         metrics: Callable[[], bytes],
+        metrics_public: bool,
     ) -> None:
         self._dependencies = dependencies
         self._statistics = statistics
         self._client_info = client_info
         self._metrics = metrics
+        self._metrics_public = metrics_public
 
     def routes(self) -> list[Route]:
         """Return what there is to be asked."""
@@ -141,6 +144,7 @@ class HttpDoor:
                 tag="operations",
                 answers={200: Answer("A page of text.", media_type=TEXT)},
                 limited=False,
+                public=True,
             ),
             Route(
                 name="healthz",
@@ -150,6 +154,7 @@ class HttpDoor:
                 tag="operations",
                 answers={200: Answer("It does.", body=Health)},
                 limited=False,
+                public=True,
             ),
             Route(
                 name="readyz",
@@ -162,6 +167,7 @@ class HttpDoor:
                     503: Answer("It can't, or is shutting down.", body=Readiness),
                 },
                 limited=False,
+                public=True,
             ),
             Route(
                 name="metrics",
@@ -171,6 +177,8 @@ class HttpDoor:
                 tag="operations",
                 answers={200: Answer("Prometheus text.", media_type=TEXT)},
                 limited=False,
+                public=self._metrics_public,
+                role=UserRole.OPS,
             ),
             Route(
                 name="stats",
@@ -179,6 +187,7 @@ class HttpDoor:
                 summary="Clients, subscriptions, streams and measurements of this node.",
                 tag="operations",
                 answers={200: Answer("As of now.", body=Statistics)},
+                role=UserRole.OPS,
             ),
             Route(
                 name="client_stats",
@@ -188,6 +197,7 @@ class HttpDoor:
                 tag="operations",
                 parameters=ClientParameters,
                 answers={200: Answer("As of now.", body=ClientStatistics)},
+                role=UserRole.OPS,
                 errors=frozenset({404}),
             ),
         ]

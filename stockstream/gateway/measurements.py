@@ -5,8 +5,11 @@ from collections.abc import Sequence
 
 from stockstream.core.circuit_breaker import CircuitState
 from stockstream.engine import AsyncServer
+from stockstream.gateway.authentication import Authenticator
+from stockstream.gateway.expiry import Expiry
 from stockstream.gateway.exposition import Exposition
 from stockstream.gateway.fanout import Fanout
+from stockstream.gateway.keys import RemoteKeys
 from stockstream.gateway.sockets import SocketGateway
 from stockstream.gateway.web import WebDoor
 from stockstream.ports import QuoteStore
@@ -84,6 +87,26 @@ def describe_derived(page: Exposition, derived: Derivations) -> None:
         lambda: {"stale": derived.stale, "overflowed": derived.overflowed},
         label="reason",
     )
+
+
+def describe_identities(page: Exposition, authenticator: Authenticator, expiry: Expiry) -> None:
+    """Show whose tokens were believed, and where the keys are."""
+    page.counter(
+        "tokens",
+        "Tokens looked at, by what became of them: accepted, or the code of the refusal.",
+        lambda: authenticator.outcomes,
+        label="outcome",
+    )
+    page.counter("sessions_expired", "Sessions ended with their tokens.", lambda: expiry.ended)
+    keys = authenticator.keys
+    if isinstance(keys, RemoteKeys):
+        page.counter(
+            "key_fetches",
+            "Requests for the identity provider's keys.",
+            lambda: keys.fetches,
+            label="outcome",
+        )
+        page.gauge("keys", "Keys of the identity provider that are known.", lambda: keys.known)
 
 
 def describe_streaming(page: Exposition, streaming: StreamingService) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from stockstream import __version__
 from stockstream.gateway.routes import JSON, Answer, Route
+from stockstream.gateway.tokens import COOKIE
 from stockstream.wire.parameters import NoParameters
 from stockstream.wire.replies import ErrorReply
 
@@ -19,6 +20,16 @@ _DESCRIPTION: Final = """Prices, bars and the state of the service over HTTP.
 All times are integer milliseconds since the Unix epoch (UTC). Errors are JSON,
 `{type, code, message}`. Socket.IO clients connect to `/socket.io/`, which is not described here.
 """
+#: With AUTH=jwt.
+_SECURITY_SCHEMES: Final = {
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    "cookie": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "For what changes nothing.",
+    },
+}
 
 
 def describe(routes: Iterable[Route]) -> dict[str, Any]:
@@ -32,7 +43,9 @@ def describe(routes: Iterable[Route]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "stockstream", "version": __version__, "description": _DESCRIPTION},
         "paths": paths,
-        "components": {"schemas": schemas.components},
+        "components": {"schemas": schemas.components, "securitySchemes": _SECURITY_SCHEMES},
+        # Where AUTH=none nobody is asked: any will do, and none.
+        "security": [{name: []} for name in _SECURITY_SCHEMES] + [{}],
     }
 
 
@@ -58,8 +71,13 @@ def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
         "tags": [route.tag],
         "summary": route.summary,
     }
-    if route.description:
-        operation["description"] = route.description
+    description = [route.description] if route.description else []
+    if route.role is not None and not route.public:
+        description.append(f"Needs the role `{route.role}` where a token is needed.")
+    if description:
+        operation["description"] = " ".join(description)
+    if route.public:
+        operation["security"] = []
     parameters = [*_parameters(route), *_headers(route)]
     if parameters:
         operation["parameters"] = parameters
@@ -78,6 +96,8 @@ def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
 def _errors(route: Route) -> set[int]:
     # Every route refuses parameters that it does not know; pages of other origins may not ask.
     errors = {400, *route.errors}
+    if not route.public:
+        errors |= {401, 403, 429, 503}
     if route.path.startswith("/api/"):
         errors.add(403)
     if route.limited:

@@ -3,6 +3,7 @@
 from stockstream.core.circuit_breaker import CircuitState
 from stockstream.errors import StoreUnavailableError
 from stockstream.gateway.http import Dependency
+from stockstream.gateway.keys import KeySource, RemoteKeys
 from stockstream.ports import QuoteStore
 from stockstream.services.streaming import StreamingService
 
@@ -10,20 +11,32 @@ from stockstream.services.streaming import StreamingService
 class Readiness:
     """Looks at each thing that this node depends on.
 
-    Neither a provider that is down nor a store that is gone makes a node unready: every other
-    node would be in the same state, and clients keep what they have. Both are named.
+    Neither a provider that is down nor a store or an identity provider that is gone makes a node
+    unready: every other node would be in the same state, and clients keep what they have. They are
+    named.
     """
 
-    def __init__(self, *, streaming: StreamingService, store: QuoteStore, store_name: str) -> None:
+    def __init__(
+        self,
+        *,
+        streaming: StreamingService,
+        store: QuoteStore,
+        store_name: str,
+        keys: KeySource | None,
+    ) -> None:
         self._streaming = streaming
         self._store = store
         self._store_name = store_name
+        self._keys = keys
         #: Set when the node has begun to shut down.
         self.draining = False
 
     async def check(self) -> list[Dependency]:
         """Return the state of each dependency now."""
-        return [self._node(), self._provider(), await self._stored()]
+        found = [self._node(), self._provider(), await self._stored()]
+        if isinstance(self._keys, RemoteKeys):
+            found.append(_identities(self._keys))
+        return found
 
     def _node(self) -> Dependency:
         state = "shutting down" if self.draining else "serving"
@@ -45,3 +58,8 @@ class Readiness:
         except StoreUnavailableError as error:
             return Dependency(name=self._store_name, ready=False, state=str(error), required=False)
         return Dependency(name=self._store_name, ready=True, state="answering", required=False)
+
+
+def _identities(keys: RemoteKeys) -> Dependency:
+    state = keys.problem or "answering"
+    return Dependency(name="identity_provider", ready=not keys.problem, state=state, required=False)

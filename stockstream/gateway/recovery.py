@@ -168,7 +168,13 @@ class Recovery:
             self.refused += 1
             return None
         client = Client(lost.id, connection, form, lost.connected_at, identity)
-        client.floors, client.rates = lost.floors, lost.rates
+        # It may have lost a role meanwhile.
+        client.floors = {
+            event: floor
+            for event, floor in lost.floors.items()
+            if identity.may(parse_channel(event).role)
+        }
+        client.rates = lost.rates
         client.histories = lost.histories
         client.resuming = asyncio.Event()
         return await self._give_back(client, offset)

@@ -195,6 +195,15 @@ class Requests:
         for event in self._subscriptions.events_of(client):
             self._leave(client, _channel(event))
 
+    def restrict(self, client: Client) -> None:
+        """End the subscriptions that a client may no longer have, and tell it which."""
+        events = self._subscriptions.events_of(client)
+        ended = [event for event in events if not client.identity.may(_channel(event).role)]
+        for event in ended:
+            self._leave(client, _channel(event))
+        if ended:
+            client.send(names.UNSUBSCRIBED, Unsubscribed(events=ended))
+
     def restore(self, client: Client) -> dict[str, Member]:
         """Subscribe a client that has come back to what it was subscribed to.
 
@@ -242,6 +251,7 @@ class Requests:
         for event in events:
             try:
                 channel = _channel(event)
+                names.permit(channel, client.identity)
                 self._want(client, channel)
             except RefusedError as error:
                 refused.append(rejected(event, error))

@@ -13,6 +13,8 @@ _encoder: Final = msgspec.json.Encoder()
 _WORTH_COMPRESSING: Final = 1_024
 #: By code; every other refusal is the client's fault.
 _STATUS: Final = {
+    "unauthorized": 401,
+    "token_expired": 401,
     "forbidden": 403,
     "rate_limited": 429,
     "subscription_limit": 429,
@@ -69,4 +71,6 @@ def refusal_response(
     response = error_response(status, kind, error.code, str(error))
     if error.retryable:
         response.headers[hdrs.RETRY_AFTER] = str(retry_after)
+    if response.status == 401:
+        response.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="stockstream"'
     return response

@@ -23,6 +23,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import msgspec
 from aiohttp import web
 
+from stockstream.model.identity import UserRole
 from stockstream.wire.parameters import NoParameters
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -89,6 +90,10 @@ class Route:
     errors: frozenset[int] = frozenset()
     #: Whether it counts against what an address may ask a second.
     limited: bool = True
+    #: Whether it answers anybody, also where a token is needed elsewhere.
+    public: bool = False
+    #: What one has to be; None: anybody who says who he is.
+    role: UserRole | None = None
     #: Header fields of requests that it knows, and what they mean.
     headers: Mapping[str, str] = field(default_factory=dict)
 

@@ -51,6 +51,7 @@ def open_server(
         websocket_compression=settings.websocket_compression,
         limits=settings.limits,
         recovery=door,
+        admit=gateway.sessions.admit,
     )
     gateway.attach(door.server, form)
     return door.server

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from inspect import iscoroutine
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from stockstream.gateway.client import Client
 from stockstream.gateway.fanout import Fanout
 from stockstream.gateway.recovery import Recovery, Return
 from stockstream.gateway.requests import Requests
-from stockstream.model.identity import LOCAL_USER
+from stockstream.gateway.sessions import Sessions
 from stockstream.ports import Clock
 from stockstream.services.streaming import StreamingService
 from stockstream.wire import names
@@ -44,6 +45,7 @@ class SocketGateway:
         streaming: StreamingService,
         fanout: Fanout,
         recovery: Recovery,
+        sessions: Sessions,
         clock: Clock,
     ) -> None:
         self._requests = requests
@@ -52,6 +54,8 @@ class SocketGateway:
         self._fanout = fanout
         #: Remembers those who lost their connection.
         self.recovery = recovery
+        #: Lets clients in, for as long as their tokens are good.
+        self.sessions = sessions
         #: Clients that have been given their sessions back and are about to be told so.
         self._returning: dict[Connection, Return] = {}
         self._resuming: set[asyncio.Task[None]] = set()
@@ -72,9 +76,15 @@ class SocketGateway:
         if sid is None:
             self.recovery.refused += 1
             return None
+        identity = self.sessions.identity_of(server, connection)
+        known = self._clients.get(sid)
+        if known is not None and known.identity.user != identity.user:
+            # Somebody else's, who is still here.
+            self.recovery.refused += 1
+            return None
         # It may come back before this end has noticed that the old connection is broken.
         await server.drop(sid)
-        back = await self.recovery.recover(sid, connection, form, mark, LOCAL_USER)
+        back = await self.recovery.recover(sid, connection, form, mark, identity)
         if back is None:
             return None
         self._returning[connection] = back
@@ -94,6 +104,7 @@ class SocketGateway:
         server.on(
             names.GET_STOCK_DATA, self._handler(names.GET_STOCK_DATA, self._requests.get_stock_data)
         )
+        server.on(names.AUTHENTICATE, self._handler(names.AUTHENTICATE, self.sessions.authenticate))
         server.on("*", self._unknown)
 
     # --- clients that do not speak Socket.IO --------------------------------------------------
@@ -102,9 +113,15 @@ class SocketGateway:
         """Count a client among those of this node, until it leaves."""
         self._clients[client.id] = client
 
+        async def end() -> None:
+            client.connection.close(AsyncServer.reason.SERVER_DISCONNECT)
+
+        self.sessions.begin(client, end)
+
     def leave(self, client: Client) -> None:
         """Count it no more."""
         self._clients.pop(client.id, None)
+        self.sessions.forget(client)
 
     # --- documented statistics ----------------------------------------------------------------
 
@@ -168,12 +185,13 @@ class SocketGateway:
             # Somebody has that session by now.
             self._requests.forget(back.client)
             back = None
-        client = (
-            back.client
-            if back
-            else Client(sid, connection, form, self._clock.time_ms(), LOCAL_USER)
-        )
+        if back:
+            client = back.client
+        else:
+            identity = self.sessions.identity_of(server, connection)
+            client = Client(sid, connection, form, self._clock.time_ms(), identity)
         self._clients[sid] = client
+        self.sessions.begin(client, partial(server.disconnect, sid, ignore_queue=True))
         log.debug("client_connected", client=sid, address=connection.remote_address)
         # The acceptance itself has to leave first: it does when this handler returns.
         asyncio.get_running_loop().call_soon(self._welcome, client, back)
@@ -182,7 +200,7 @@ class SocketGateway:
         payload = Connected(
             client_id=client.id,
             server_time=self._clock.time_ms(),
-            available_events=names.AVAILABLE_EVENTS,
+            available_events=names.available_events(client.identity),
         )
         if back is None:
             client.send(names.CONNECTED, payload, self._fanout.mark())
@@ -196,6 +214,7 @@ class SocketGateway:
     async def _disconnected(self, sid: str, reason: str) -> None:
         client = self._clients.pop(sid, None)
         if client is not None:
+            self.sessions.forget(client)
             if reason not in _GOODBYES:
                 self.recovery.remember(client)
             self._requests.forget(client)

@@ -148,19 +148,15 @@ class SseDoor:
         client.send(
             names.CONNECTED,
             Connected(
-                client_id=client.id, server_time=now, available_events=names.AVAILABLE_EVENTS
+                client_id=client.id,
+                server_time=now,
+                available_events=names.available_events(client.identity),
             ),
         )
         if mark:
             stream.resuming = asyncio.create_task(self._resume(stream, wanted, mark))
         else:
             self._begin(client, wanted)
-
-    def _client(self, connection: Connection, identity: Identity) -> Client:
-        now = self._clock.time_ms()
-        client = Client(connection.id, connection, WireForm.STREAM, now, identity)
-        self._beside.enter(client)
-        return client
 
     def _closed(self, connection: Connection, reason: str) -> None:
         """Take the end of a stream, whoever ended it."""
@@ -195,7 +191,7 @@ class SseDoor:
 
     async def _go_on(self, stream: _Stream, wanted: SubscribeRequest, mark: str) -> None:
         client = stream.client
-        known, refused = _sorted_out(wanted.events)
+        known, refused = _sorted_out(wanted.events, client.identity)
         client.floors = dict.fromkeys(known, 0)
         if wanted.max_rate is not None:
             client.rates = dict.fromkeys(known, wanted.max_rate)
@@ -220,12 +216,14 @@ class SseDoor:
         return Raw(f": the server is shutting down\nretry: {self._random.randint(first, last)}\n\n")
 
 
-def _sorted_out(events: Sequence[str]) -> tuple[list[str], list[Rejected]]:
+def _sorted_out(events: Sequence[str], identity: Identity) -> tuple[list[str], list[Rejected]]:
     known: dict[str, None] = {}
     refused: list[Rejected] = []
     for event in events:
         try:
-            known[parse_channel(event).name] = None
+            channel = parse_channel(event)
+            names.permit(channel, identity)
+            known[channel.name] = None
         except RefusedError as error:
             refused.append(rejected(event, error))
     return list(known), refused

@@ -23,8 +23,12 @@ class Identity:
     #: Stable name of the user; documents belong to it.
     user: str
     roles: frozenset[UserRole]
-    #: End of the session in ms since the epoch; None: it has none.
+    #: When its token expires, in ms since the epoch; None: it never does.
     expires_at: int | None = None
+
+    def may(self, role: UserRole | None) -> bool:
+        """Return whether it has a role; everybody has None."""
+        return role is None or role in self.roles
 
 
 #: The one user of a server that asks nobody who he is.

@@ -3,19 +3,22 @@
 from dataclasses import dataclass
 from typing import Final
 
-from stockstream.errors import UnknownEventError
+from stockstream.errors import ForbiddenError, UnknownEventError
 from stockstream.model import Symbol, Timeframe, parse_symbol, parse_timeframe
+from stockstream.model.identity import Identity, UserRole
 
 # Client to server.
 SUBSCRIBE: Final = "subscribe"
 UNSUBSCRIBE: Final = "unsubscribe"
 GET_STOCK_DATA: Final = "get_stock_data"
+AUTHENTICATE: Final = "authenticate"
 
 # Server to client.
 CONNECTED: Final = "connected"
 SUBSCRIBED: Final = "subscribed"
 UNSUBSCRIBED: Final = "unsubscribed"
 STOCK_DATA: Final = "stock_data"
+AUTHENTICATED: Final = "authenticated"
 ERROR: Final = "error"
 PERFORMANCE_METRICS: Final = "performance_metrics"
 PERFORMANCE_ALERT: Final = "performance_alert"
@@ -23,13 +26,14 @@ PERFORMANCE_ALERT: Final = "performance_alert"
 _STOCK_UPDATE: Final = "stock_update_"
 _BAR_UPDATE: Final = "bar_update_"
 
-#: What ``connected`` announces: the events there are, their variable parts in angle brackets.
-AVAILABLE_EVENTS: Final = (
+#: The events there are, their variable parts in angle brackets.
+_EVENTS: Final = (
     f"{_STOCK_UPDATE}<SYMBOL>",
     f"{_BAR_UPDATE}<SYMBOL>_<TIMEFRAME>",
     PERFORMANCE_METRICS,
     PERFORMANCE_ALERT,
 )
+_OPS_EVENTS: Final = frozenset({PERFORMANCE_METRICS, PERFORMANCE_ALERT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Channel:
     symbol: Symbol | None = None
     #: For bars, their timeframe.
     timeframe: Timeframe | None = None
+    #: What a client has to be to hear of it, None: anybody.
+    role: UserRole | None = None
 
 
 def stock_update(symbol: Symbol) -> str:
@@ -52,6 +58,11 @@ def stock_update(symbol: Symbol) -> str:
 def bar_update(symbol: Symbol, timeframe: Timeframe) -> str:
     """Return the event that carries the bars of ``symbol``."""
     return f"{_BAR_UPDATE}{symbol}_{timeframe}"
+
+
+def available_events(identity: Identity) -> list[str]:
+    """Return what ``connected`` announces: the events that a client may subscribe to."""
+    return [name for name in _EVENTS if name not in _OPS_EVENTS or identity.may(UserRole.OPS)]
 
 
 def parse_channel(name: str) -> Channel:
@@ -72,6 +83,16 @@ def parse_channel(name: str) -> Channel:
         text, _, timeframe_text = name[len(_BAR_UPDATE) :].rpartition("_")
         symbol, timeframe = parse_symbol(text), parse_timeframe(timeframe_text)
         return Channel(bar_update(symbol, timeframe), symbol, timeframe)
-    if name in (PERFORMANCE_METRICS, PERFORMANCE_ALERT):
-        return Channel(name)
+    if name in _OPS_EVENTS:
+        return Channel(name, role=UserRole.OPS)
     raise UnknownEventError(f"there is no event {name[:64]!r}", event=name[:64])
+
+
+def permit(channel: Channel, identity: Identity) -> None:
+    """Let somebody have an event.
+
+    Raises:
+        ForbiddenError: it takes a role that he does not have.
+    """
+    if not identity.may(channel.role):
+        raise ForbiddenError(f"the role {channel.role} is needed for {channel.name}")

@@ -82,6 +82,15 @@ class BarUpdate(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     closed: bool
 
 
+class Authenticated(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The payload of ``authenticated``: who the client is from now on."""
+
+    user: str
+    roles: Sequence[str]
+    #: When its token expires, in ms since the epoch; None: never.
+    expires_at: int | None = None
+
+
 class ErrorReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """The payload of ``error``."""
 

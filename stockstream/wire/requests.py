@@ -42,6 +42,13 @@ class StockDataRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     limit: Annotated[int, Meta(ge=1, le=1_000)] = 100
 
 
+class AuthenticateRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The payload of ``authenticate``."""
+
+    #: A fresh token of the same user.
+    token: str
+
+
 R = TypeVar("R", bound=msgspec.Struct)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,17 +30,27 @@ class Running:
     url: str
     http: aiohttp.ClientSession
 
-    async def get(self, path: str, method: str = "GET") -> tuple[int, Any]:
+    async def get(
+        self, path: str, method: str = "GET", headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
         """Return status and JSON of a request."""
-        async with self.http.request(method, self.url + path) as response:
+        async with self.http.request(method, self.url + path, headers=headers) as response:
             return response.status, await response.json()
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator["Client"]:
-        """Connect over WebSocket; the first event has been taken."""
+    async def opened(self, headers: Mapping[str, str] | None = None) -> AsyncIterator[Socket]:
+        """Open a WebSocket session, without connecting to a namespace."""
         port = urlsplit(self.url).port
         assert port is not None
-        async with Endpoint(port).connected() as socket:
+        async with Endpoint(port).websocket(headers=headers) as socket:
+            assert (await socket.receive_text()).startswith("0{")
+            yield socket
+
+    @asynccontextmanager
+    async def client(self, auth: object = None) -> AsyncIterator["Client"]:
+        """Connect over WebSocket; the first event has been taken."""
+        async with self.opened() as socket:
+            await socket.connect(auth="" if auth is None else json.dumps(auth))
             client = Client(socket)
             client.welcome = await client.event("connected")
             yield client

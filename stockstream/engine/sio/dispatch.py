@@ -15,7 +15,7 @@ from stockstream.engine.sio.handlers import HandlerServer
 from stockstream.engine.sio.inbox import Inbox, gather
 from stockstream.engine.sio.manager import Manager, leave, send_all
 from stockstream.engine.sio.peer import CONNECTED, CONNECTING, Member, Peer
-from stockstream.engine.sio.recovery import SessionRecovery, claim
+from stockstream.engine.sio.recovery import Admit, SessionRecovery, claim
 
 
 class Dispatcher(HandlerServer):
@@ -26,6 +26,7 @@ class Dispatcher(HandlerServer):
     manager_initialized: bool
     _inbox: Inbox
     _recovery: SessionRecovery | None
+    _admit: Admit | None
 
     def encode(
         self, kind: int, namespace: str | None, data: Any = None, number: int | None = None
@@ -125,14 +126,22 @@ class Dispatcher(HandlerServer):
     # Jobs: each catches what handlers raise.
 
     async def _connect(self, peer: Peer, namespace: str, auth: Any) -> None:
-        if namespace in peer.members or (peer.recovering and namespace == "/"):
+        entering = peer.entering or set()
+        if namespace in peer.members or namespace in entering:
             peer.connection.violate(PacketViolation("second CONNECT"))
             return
         refusal = self._refusal(peer, namespace)
         if refusal is not None:
             self._refuse(peer, namespace, {"message": refusal})
             return
-        sid, pid = await self._identify(peer, namespace, auth)
+        # What follows may have to wait: nobody enters twice meanwhile.
+        peer.entering = entering | {namespace}
+        try:
+            if not await self._admitted(peer, namespace, auth):
+                return
+            sid, pid = await self._identify(peer, namespace, auth)
+        finally:
+            peer.entering = (peer.entering - {namespace}) or None
         member = Member(sid, namespace, peer)
         self.manager.add(member)
         if self.always_connect:
@@ -163,7 +172,7 @@ class Dispatcher(HandlerServer):
         )
         if not known:
             return "Invalid namespace"
-        if len(peer.members) >= self.limits.namespaces:
+        if len(peer.members) + len(peer.entering or ()) >= self.limits.namespaces:
             return "Too many namespaces"
         return None
 
@@ -173,15 +182,30 @@ class Dispatcher(HandlerServer):
         try:
             if await self._trigger_event("connect", member.namespace, *args) is not False:
                 return None
-        except SioConnectionRefusedError as refused:
-            reason: dict[str, Any] = refused.error_args
-            return reason
-        except ConnectionRefusedError as refused:
-            return SioConnectionRefusedError(*refused.args).error_args  # type: ignore[no-any-return]
-        except Exception:  # noqa: BLE001 - the border of a task
-            self._log_failure("connect", member.sid)
-            return {"message": "Internal server error"}
+        except Exception as error:  # noqa: BLE001 - the border of a task
+            return self._reason(error, member.sid)
         return SioConnectionRefusedError().error_args  # type: ignore[no-any-return]
+
+    def _reason(self, error: Exception, client: str) -> dict[str, Any]:
+        """Return what a client is told that was not let in because of an error."""
+        if isinstance(error, ConnectionRefusedError):
+            error = SioConnectionRefusedError(*error.args)
+        if isinstance(error, SioConnectionRefusedError):
+            reason: dict[str, Any] = error.error_args
+            return reason
+        self._log_failure("connect", client)
+        return {"message": "Internal server error"}
+
+    async def _admitted(self, peer: Peer, namespace: str, auth: Any) -> bool:
+        """Ask whether a client may enter at all, before any session of its is touched."""
+        if self._admit is None:
+            return True
+        try:
+            peer.admitted = await self._admit(peer.connection, peer.environ, auth)
+        except Exception as error:  # noqa: BLE001 - the border of a task
+            self._refuse(peer, namespace, self._reason(error, peer.connection.id))
+            return False
+        return peer.connection.open
 
     async def _identify(self, peer: Peer, namespace: str, auth: Any) -> tuple[str, str]:
         """Return the id of the session to begin or go on with, and its private one."""
@@ -198,14 +222,11 @@ class Dispatcher(HandlerServer):
     async def _recover(
         self, recovery: SessionRecovery, peer: Peer, pid: str, offset: str
     ) -> str | None:
-        peer.recovering = True
         try:
             sid = await recovery.recover(peer.connection, pid, offset)
         except Exception:  # noqa: BLE001 - the border of a task
             self._log_failure("recovery", peer.connection.id)
             return None
-        finally:
-            peer.recovering = False
         # One id never stands for two clients at once.
         return None if sid is None or self.manager.member(sid, "/") is not None else sid
 

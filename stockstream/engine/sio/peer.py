@@ -65,7 +65,8 @@ class Peer:
         members: By namespace; without those that are leaving.
         left: Namespaces that the server took it out of: packets for them may be on their way.
         session: By namespace, what handlers keep about the client; None while there is nothing.
-        recovering: Whether an earlier session of its is being looked for.
+        admitted: What `AsyncServer`'s `admit` returned for it, None before.
+        entering: Namespaces whose CONNECT is being decided; None for none.
         partial: A packet whose attachments are still coming in.
         jobs: What waits for its turn, None while nothing does.
         workers: Tasks that are at it.
@@ -73,13 +74,14 @@ class Peer:
     """
 
     __slots__ = (
+        "admitted",
         "connection",
+        "entering",
         "environ",
         "jobs",
         "left",
         "members",
         "partial",
-        "recovering",
         "session",
         "starting",
         "workers",
@@ -91,7 +93,8 @@ class Peer:
         self.members: dict[str, Member] = {}
         self.left: set[str] | None = None
         self.session: dict[str, Any] | None = None
-        self.recovering = False
+        self.admitted: Any = None
+        self.entering: set[str] | None = None
         self.partial: Any = None
         self.jobs: deque[Job] | None = None
         self.workers = 0

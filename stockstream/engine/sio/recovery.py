@@ -5,9 +5,14 @@ remembers the private id that it got when it connected, and of each event the la
 that is a string; when its connection broke it sends both with its next CONNECT.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from stockstream.engine.core.connection import Connection
+from stockstream.engine.shell.environ import Environ
+
+#: Decides from a connection, its environ and the payload of its CONNECT whether it may enter.
+Admit = Callable[[Connection, Environ | None, Any], Awaitable[Any]]
 
 
 class SessionRecovery(Protocol):

@@ -16,7 +16,7 @@ from stockstream.engine.sio.dispatch import Dispatcher
 from stockstream.engine.sio.inbox import Inbox
 from stockstream.engine.sio.manager import Manager, adopt, leave
 from stockstream.engine.sio.peer import CONNECTED, CONNECTING, LEAVING, Peer
-from stockstream.engine.sio.recovery import SessionRecovery
+from stockstream.engine.sio.recovery import Admit, SessionRecovery
 
 engine_logger = logging.getLogger("stockstream.engine")
 
@@ -55,6 +55,10 @@ class AsyncServer(Dispatcher):
         websocket_compression: Whether clients may agree on permessage-deflate. A message is
             compressed once for all that did; those below 128 bytes are left as they are.
         recovery: Gives clients that lost their connection their sessions back; none by default.
+        admit: A coroutine function that is asked with the connection, its environ and the payload
+            of its CONNECT before an earlier session is given back and before connect handlers. It
+            refuses by raising `ConnectionRefusedError`, as they do; what it returns is found by
+            `admitted`.
         kwargs: As `socketio.AsyncServer` has them: ping_interval, ping_timeout (seconds),
             max_http_buffer_size (bytes), allow_upgrades, http_compression,
             compression_threshold (bytes), cookie, cors_allowed_origins, cors_credentials,
@@ -78,9 +82,11 @@ class AsyncServer(Dispatcher):
         trusted_proxies: Sequence[str] = (),
         websocket_compression: bool = False,
         recovery: SessionRecovery | None = None,
+        admit: Admit | None = None,
         **kwargs: Any,
     ) -> None:
         self._recovery = recovery
+        self._admit = admit
         self.limits = limits or Limits()
         if isinstance(logger, bool):
             if logger:
@@ -113,6 +119,10 @@ class AsyncServer(Dispatcher):
         Messages given to it are ordered with everything else that the client gets.
         """
         return self.manager.connection(sid, namespace or "/")
+
+    def admitted(self, connection: Connection) -> Any:
+        """Return what `admit` returned for a connection; None where it was not asked."""
+        return None if connection.context is None else connection.context.admitted
 
     def attach(self, app: web.Application, socketio_path: str = "socket.io") -> None:
         """Serve under a path of an aiohttp application, and shut down with it.
