@@ -19,11 +19,15 @@ from stockstream.core.window_statistics import (
     Vwap,
 )
 from stockstream.core.windows import Growing, Sample, SlidingWindow, Statistic, TumblingWindow
-from stockstream.model import Position, Quote, StockUpdate, Symbol, Timeframe, derived
+from stockstream.model import Position, Quote, StockUpdate, Symbol, derived
 from stockstream.model.derived import Basket, Convert, Derived, Ratio, Rolling
 
 # Of what a computed price is made of; takes the noise of binary fractions off it.
 _DIGITS: Final = 12
+
+
+#: Why updates may count for less than they should.
+REASONS: Final = ("late", "stale", "overflowed")
 
 
 class Point(NamedTuple):
@@ -76,17 +80,13 @@ class Derivation:
     def __init__(self, symbol: Symbol, definition: Derived) -> None:
         self.inputs = definition.inputs
         self._symbol = symbol
-        self._join: AsOfJoin[Symbol] | None = None
-        self._window: SlidingWindow | None = None
-        if isinstance(definition, Rolling) and definition.timeframe is not None:
-            computed = _rolling(_tumbling(definition, definition.timeframe))
-        elif isinstance(definition, Rolling):
-            self._window = _sliding(definition)
-            computed = _rolling(self._window)
+        self._memory: AsOfJoin[Symbol] | SlidingWindow | TumblingWindow
+        if isinstance(definition, Rolling):
+            self._memory = window = _window(definition)
+            computed = _rolling(window)
         else:
-            max_age_ms = round(definition.max_age * 1000)
-            self._join = AsOfJoin(self.inputs, max_age_ms)
-            computed = pipe(pipe(_tick, self._join), _formula(definition))
+            self._memory = join = AsOfJoin(self.inputs, round(definition.max_age * 1000))
+            computed = pipe(pipe(_tick, join), _formula(definition))
         believable = pipe(computed, keep(_is_believable))
         self._quotes = pipe(pipe(Fresh(), believable), self._quote)
 
@@ -95,14 +95,13 @@ class Derivation:
         return self._quotes(update)
 
     @property
-    def stale(self) -> int:
-        """Updates that no price came of because another input was too old."""
-        return self._join.stale if self._join else 0
+    def unused(self) -> dict[str, int]:
+        """Updates that counted for less than they should, by reason.
 
-    @property
-    def overflowed(self) -> int:
-        """Updates that left the window before their time because it was full."""
-        return self._window.overflowed if self._window else 0
+        ``late``: older than the one before; ``stale``: another input was too old; ``overflowed``:
+        they left the window before their time because it was full.
+        """
+        return {reason: getattr(self._memory, reason, 0) for reason in REASONS}
 
     def _quote(self, point: Point) -> Quote:
         return Quote(
@@ -176,11 +175,9 @@ _TUMBLING: Final[Mapping[type[Rolling], Callable[[], Growing]]] = {
 }
 
 
-def _tumbling(definition: Rolling, timeframe: Timeframe) -> TumblingWindow:
-    return TumblingWindow(_TUMBLING[type(definition)], bounds_of(timeframe))
-
-
-def _sliding(definition: Rolling) -> SlidingWindow:
+def _window(definition: Rolling) -> SlidingWindow | TumblingWindow:
+    if definition.timeframe is not None:
+        return TumblingWindow(_TUMBLING[type(definition)], bounds_of(definition.timeframe))
     duration_ms = None if definition.window is None else max(1, round(definition.window * 1000))
     statistic = _SLIDING[type(definition)]()
     return SlidingWindow(statistic, duration_ms=duration_ms, count=definition.count)

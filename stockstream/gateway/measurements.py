@@ -83,8 +83,8 @@ def describe_derived(page: Exposition, derived: Derivations) -> None:
     )
     page.counter(
         "derived_inputs_unused",
-        "Updates that counted for less than they should: another input too old, a window full.",
-        lambda: {"stale": derived.stale, "overflowed": derived.overflowed},
+        "Updates that counted for less than they should: late, another input too old, window full.",
+        lambda: derived.unused,
         label="reason",
     )
 

@@ -4,7 +4,7 @@ Whoever produces a derived symbol wants its inputs as a client does, wherever th
 and hears what clients hear of them.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import groupby
@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from stockstream.core.derivation import Derivation
+from stockstream.core.derivation import REASONS, Derivation
 from stockstream.errors import SubscriptionLimitError
 from stockstream.model import Bar, Quote, StockUpdate, Symbol, Timeframe
 from stockstream.model.derived import Derived
@@ -78,11 +78,9 @@ class Derivations:
         self._computing = False
         #: Updates that came of what is being computed.
         self._following: list[StockUpdate] = []
-        #: Prices computed; updates that none came of because another input was too old; updates
-        #: that left a window before their time because it was full.
+        #: Prices computed.
         self.computed = 0
-        self._stale = 0
-        self._overflowed = 0
+        self._unused = Counter(dict.fromkeys(REASONS, 0))
 
     def __contains__(self, symbol: object) -> bool:
         return symbol in self._definitions
@@ -93,14 +91,12 @@ class Derivations:
         return len(self._running)
 
     @property
-    def stale(self) -> int:
-        """Updates that no price came of because another input was too old."""
-        return self._stale + sum(each.derivation.stale for each in self._running.values())
-
-    @property
-    def overflowed(self) -> int:
-        """Updates that left a window before their time because it was full."""
-        return self._overflowed + sum(each.derivation.overflowed for each in self._running.values())
+    def unused(self) -> Mapping[str, int]:
+        """Updates that counted for less than they should: see :attr:`Derivation.unused`."""
+        total = self._unused.copy()
+        for running in self._running.values():
+            total.update(running.derivation.unused)
+        return total
 
     def attach(self, streams: Streams) -> None:
         """Say where inputs are to be wanted; before anything begins."""
@@ -122,8 +118,7 @@ class Derivations:
         running = self._running.pop(symbol, None)
         if running is None:
             return
-        self._stale += running.derivation.stale
-        self._overflowed += running.derivation.overflowed
+        self._unused.update(running.derivation.unused)
         for wanted in running.acquired:
             self._listeners[wanted].remove(symbol)
             if not self._listeners[wanted]:

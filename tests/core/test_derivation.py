@@ -95,7 +95,7 @@ def test_a_price_that_no_number_can_hold_is_left_out() -> None:
 def test_an_input_that_is_too_old_makes_no_price_and_is_counted() -> None:
     computed = derivation(kind="spread", max_age=1, **PAIR)
     assert price_of(computed, update(A, 3.0), update(B, 1.0, 1_001)) is None
-    assert computed.stale == 1
+    assert computed.unused["stale"] == 1
     assert price_of(computed, update(A, 3.0, 1_100, seq=2)) == 2.0
 
 
@@ -155,4 +155,11 @@ def test_a_full_window_of_time_is_counted(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("stockstream.core.windows.MAX_SAMPLES", 2)
     computed = derivation(kind="high", of="A", window=60)
     assert price_of(computed, *(update(A, 9.0 - n, n, seq=n + 1) for n in range(3))) == 8.0
-    assert computed.overflowed == 1
+    assert computed.unused == {"late": 0, "stale": 0, "overflowed": 1}
+
+
+def test_an_update_that_is_older_than_the_one_before_is_counted() -> None:
+    computed = derivation(kind="mean", of="A", timeframe="1m")
+    computed(update(A, 1.0, 60_000, seq=1))
+    assert computed(update(A, 9.0, 59_999, seq=2)) is None
+    assert computed.unused == {"late": 1, "stale": 0, "overflowed": 0}

@@ -212,10 +212,10 @@ async def test_what_was_computed_and_what_was_too_old_is_counted() -> None:
         await streaming.clock.advance(10)
         await streaming.say(B, 29.0)
         assert streaming.sink.prices(X) == [2.0]
-        assert streaming.derived.stale == 1
+        assert streaming.derived.unused["stale"] == 1
         streaming.service.release(X)
         await streaming.clock.advance(10)
-        assert (streaming.derived.active, streaming.derived.stale) == (0, 1)
+        assert (streaming.derived.active, streaming.derived.unused["stale"]) == (0, 1)
 
 
 class _Bars:
