@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -25,12 +26,16 @@ from stockstream.errors import (
     StockstreamError,
 )
 from stockstream.log import configure_logging
-from stockstream.model import Symbol, parse_symbol
+from stockstream.model import Symbol, Timeframe, parse_symbol
 from stockstream.model.identity import Identity, UserRole
+from stockstream.terminal.bar_files import FileFormat, give_up_stdout
+from stockstream.terminal.export import Export, export, parse_moment
 from stockstream.terminal.watch import watch as watch_quotes
 
 log = structlog.get_logger(__name__)
 
+#: Exit status of a command that SIGPIPE ended.
+_BROKEN_PIPE: Final = 141
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 app = typer.Typer(
@@ -110,11 +115,30 @@ def _settings(flags: dict[str, Any], file: Path | None) -> Settings:
         raise _failed(error) from None
 
 
-def _failed(error: StockstreamError, status: int = 2) -> typer.Exit:
+def _failed(error: StockstreamError | OSError, status: int = 2) -> typer.Exit:
     typer.echo(f"stockstream: {error}", err=True)
     return typer.Exit(status)
 
 
+def _moment(text: str) -> int:
+    try:
+        return parse_moment(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no time: 2026-01-05, 2026-01-05T09:30+09:00, or ms since the epoch"
+        ) from None
+
+
+_Url = Annotated[str, typer.Option(help="Address of the server.", callback=_url)]
+_Token = Annotated[
+    str | None,
+    typer.Option(
+        envvar="STOCKSTREAM_TOKEN",
+        help="Token that says who you are, where the server asks for one. Better set in the"
+        " environment: others on this machine may see a command's arguments.",
+        show_default=False,
+    ),
+]
 _File = Annotated[
     Path | None, typer.Option("--config", help="TOML file of settings.", show_default=False)
 ]
@@ -193,18 +217,8 @@ def watch(
         list[str],
         typer.Argument(help="What to watch, in either case: AAPL brk.b 005930.KS BTC-USD"),
     ],
-    url: Annotated[
-        str, typer.Option(help="Address of the server.", callback=_url)
-    ] = "http://127.0.0.1:8000",
-    token: Annotated[
-        str | None,
-        typer.Option(
-            envvar="STOCKSTREAM_TOKEN",
-            help="Token that says who you are, where the server asks for one. Better set in the"
-            " environment: others on this machine may see a command's arguments.",
-            show_default=False,
-        ),
-    ] = None,
+    url: _Url = "http://127.0.0.1:8000",
+    token: _Token = None,
 ) -> None:
     """Watch prices live in the terminal.
 
@@ -217,6 +231,106 @@ def watch(
         asyncio.run(watch_quotes(url, wanted, token))
     except RefusedError as error:
         raise _failed(error, 1) from None
+
+
+@app.command(
+    "export",
+    epilog="Examples:\n\n"
+    "[bold]stockstream export AAPL --timeframe 1m --from 2026-01-05 --output aapl.csv[/bold]\n\n"
+    "[bold]stockstream export BTC-USD --from 2026-01-01 --to 2026-02-01T00:00+09:00 "
+    "--output btc.parquet[/bold]\n\n"
+    "[bold]stockstream export AAPL --timeframe 1w | head[/bold]  # CSV",
+)
+def export_bars(
+    *,
+    symbol: Annotated[str, typer.Argument(help="Whose bars, in either case: AAPL brk.b ^GSPC")],
+    timeframe: Annotated[Timeframe, typer.Option(help="Length of a bar.")] = Timeframe.D1,
+    start: Annotated[
+        int | None,
+        typer.Option(
+            "--from",
+            parser=_moment,
+            metavar="TIME",
+            help="First moment: a date or time as of ISO 8601 (UTC where it names no time zone), "
+            "or ms since the epoch. Without it, as far back as there are bars.",
+        ),
+    ] = None,
+    end: Annotated[
+        int | None,
+        typer.Option(
+            "--to",
+            parser=_moment,
+            metavar="TIME",
+            help="Bars that start at this moment or later are left out. Without it, up to the bar "
+            "that is still forming, which is left out.",
+        ),
+    ] = None,
+    form: Annotated[
+        FileFormat | None,
+        typer.Option(
+            "--format",
+            help="How they are written; without it, as the name of the output ends, else csv.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", dir_okay=False, help="File to write; without it, standard output."
+        ),
+    ] = None,
+    url: _Url = "http://127.0.0.1:8000",
+    token: _Token = None,
+) -> None:
+    """Write bars of a running server as CSV or Parquet.
+
+    They are asked for page by page over HTTP, so that any server will do, near or far; one that is
+    busy or gone for a moment is asked again.
+
+    The file is complete or not there: it takes its name at the end, and what stood there before is
+    replaced only then. Times are the starts of the bars, in ms since the epoch (UTC).
+    """
+    (name,) = _symbols([symbol])[:1]
+    form = form or _format_of(output)
+    _check_output(form, output)
+    end = timeframe.floor(time.time_ns() // 1_000_000) if end is None else end
+    if start is not None and start > end:
+        raise typer.BadParameter("--from is after --to")
+    what = Export(
+        url=url,
+        symbol=name,
+        timeframe=timeframe,
+        start_ms=start,
+        end_ms=end,
+        form=form,
+        output=output,
+        token=token,
+    )
+    try:
+        written = asyncio.run(export(what))
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as `head` has.
+        give_up_stdout()
+        raise typer.Exit(_BROKEN_PIPE) from None
+    except (RefusedError, OSError) as error:
+        raise _failed(error, 1) from None
+    if output is not None:
+        typer.echo(f"{written:,} bars in {output}", err=True)
+
+
+def _format_of(output: Path | None) -> FileFormat:
+    suffix = output.suffix.removeprefix(".").lower() if output else ""
+    return FileFormat.PARQUET if suffix == FileFormat.PARQUET else FileFormat.CSV
+
+
+def _check_output(form: FileFormat, output: Path | None) -> None:
+    if output is not None and not output.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {str(output.parent)!r} for --output")
+    if form is not FileFormat.PARQUET:
+        return
+    if output is None:
+        raise typer.BadParameter("parquet is no text: name a file with --output")
+    if find_spec("pyarrow") is None:
+        raise typer.BadParameter("parquet needs pyarrow: pip install 'stockstream[parquet]'")
 
 
 @app.command(
