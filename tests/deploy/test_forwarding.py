@@ -56,6 +56,22 @@ async def test_balancer_is_ready_while_its_nodes_are(balancer: Balancer) -> None
         assert response.status == 200
 
 
+async def test_events_of_a_stream_pass_as_they_come(balancer: Balancer) -> None:
+    # After these few bytes there is nothing more: whoever gathers them would keep them.
+    url = f"{balancer.url}/api/stream?events=performance_alert"
+    headers = {"Accept-Encoding": "gzip"}
+    async with http_session() as session, session.get(url, headers=headers) as response:
+        assert response.status == 200
+        assert response.content_type == "text/event-stream"
+        assert "Content-Encoding" not in response.headers
+        parts = [await response.content.readuntil(b"\n\n") for _ in range(4)]
+    assert [part.split(b"\n")[0] for part in parts[1:3]] == [
+        b"event: connected",
+        b"event: subscribed",
+    ]
+    assert parts[3].startswith(b"id: ")
+
+
 async def test_browsers_may_speak_http_2(balancer: Balancer, kind: str) -> None:
     async with run_node("../deploy/http2.js", balancer.tls_url) as browser:
         answer = await browser.read()
