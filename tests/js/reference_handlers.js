@@ -19,6 +19,10 @@ function installEcho(socket) {
     const last = args.pop();
     if (typeof last === "function") last();
   });
+  socket.on("handshake", (ack) => {
+    const { query, auth, headers } = socket.handshake;
+    ack({ query, auth, extra: headers["x-extra"] });
+  });
   socket.on("whoAmI", (ack) => ack(socket.id, socket.handshake.auth, socket.conn.transport.name));
 }
 

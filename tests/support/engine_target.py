@@ -10,6 +10,7 @@ import json
 import sys
 from collections import defaultdict
 from typing import Any
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
@@ -53,6 +54,7 @@ class Handlers:
             "echoAck": self.echo_ack,
             "noReturn": self.no_return,
             "whoAmI": self.who_am_i,
+            "handshake": self.handshake,
             "burst": self.burst,
             "binaryOut": self.binary_out,
             "emitNan": self.emit_nan,
@@ -87,6 +89,12 @@ class Handlers:
 
     async def who_am_i(self, sid: str) -> tuple[object, ...]:
         return sid, self._auth[sid], self._server.transport(sid, namespace=self._namespace)
+
+    async def handshake(self, sid: str) -> dict[str, object]:
+        environ = self._server.get_environ(sid, namespace=self._namespace)
+        assert environ is not None
+        query = dict(parse_qsl(environ["QUERY_STRING"], keep_blank_values=True))
+        return {"query": query, "auth": self._auth[sid], "extra": environ.get("HTTP_X_EXTRA")}
 
     async def burst(self, sid: str, count: int, size: int) -> None:
         for n in range(count):
