@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
-from stockstream import app
+from stockstream import app, wiring
 from stockstream.app import Node, running_node
 from stockstream.config import Settings
 from stockstream.engine import Limits
@@ -120,7 +120,7 @@ async def open_exchange(
 
     with (
         patch.object(app, "open_provider", lambda *_: FakeProvider(feed=market)),
-        patch.object(app, "Limits", limits),
+        patch.object(wiring, "Limits", limits),
     ):
         async with running_node(Settings(**usual | settings), clock, Random(1)) as (node, url):
             market.change(symbols)
