@@ -13,6 +13,7 @@ from stockstream.engine.core.hub import Hub
 from stockstream.engine.core.message import Raw
 from stockstream.engine.core.stream import StreamConnection
 from stockstream.engine.limits import Limits
+from stockstream.engine.shell.owned import OwnedTransport
 from stockstream.engine.shell.takeover import Takeover
 from stockstream.engine.shell.timer import SharedTimer
 
@@ -26,44 +27,14 @@ HEADERS: Final = {
 _MOST_READ: Final = 65_536
 
 
-class StreamProtocol(asyncio.Protocol):
+class StreamProtocol(OwnedTransport):
     """Writes for a connection, and notices its end; what the client sends is dropped."""
 
-    __slots__ = ("_closing", "_connection", "_hub", "_owned", "_read", "_transport", "write")
+    __slots__ = ("_read",)
 
     def __init__(self, hub: Hub, transport: asyncio.Transport) -> None:
-        self._hub = hub
-        self._transport = transport
-        self._connection: Connection | None = None
-        self._owned = False
-        self._closing = False
+        super().__init__(hub, transport)
         self._read = 0
-        # A slot, not a method: the connection writes to the transport without a detour.
-        self.write = transport.write
-
-    def serve(self, connection: Connection) -> None:
-        """Tell this connection what becomes of the transport."""
-        self._connection = connection
-
-    # What aiohttp calls as long as the transport is still its own.
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Take bytes that arrived behind the request."""
-        self.data_received(data)
-        return False, b""
-
-    def feed_eof(self) -> None:
-        """Take the end of the transport, unless it is aiohttp that lets go of it."""
-        if not self._owned:
-            self.connection_lost(None)
-
-    def own(self, transport: asyncio.Transport, *, writing_paused: bool) -> None:
-        """Become the protocol of the transport."""
-        self._owned = True
-        transport.set_protocol(self)
-        transport.set_write_buffer_limits(high=self._hub.limits.transport_bytes)
-        if writing_paused:
-            self.pause_writing()
 
     # What the transport calls.
 
@@ -73,18 +44,6 @@ class StreamProtocol(asyncio.Protocol):
         if self._read > _MOST_READ and not self._closing:
             self._hub.metrics.violations += 1
             self.abort()
-
-    def eof_received(self) -> bool:
-        """Let the transport close."""
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Take the end of the transport."""
-        self._closing = True
-        self._hub.closing_due.cancel(self)
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.lose_websocket(self)
 
     def pause_writing(self) -> None:
         """Stop writing: the transport's buffer is full."""
@@ -110,11 +69,6 @@ class StreamProtocol(asyncio.Protocol):
             self._closing = True
             self._hub.closing_due.start(self, self._hub.clock())
             self._transport.close()
-
-    def abort(self) -> None:
-        """End at once; what is still buffered is lost."""
-        self._closing = True
-        self._transport.abort()
 
 
 class EventStreams:

@@ -9,6 +9,7 @@ from stockstream.engine.core.frames import FrameReader
 from stockstream.engine.core.hub import Hub
 from stockstream.engine.core.message import server_frame
 from stockstream.engine.errors import ProtocolViolation
+from stockstream.engine.shell.owned import OwnedTransport
 
 _CODE = Struct("!H").pack
 
@@ -17,11 +18,8 @@ _HELD = 1
 _THROTTLED = 2
 
 
-class WebSocketProtocol(asyncio.Protocol):
+class WebSocketProtocol(OwnedTransport):
     """Reads frames for a connection and is its `WebSocketPort`.
-
-    aiohttp feeds it through `feed_data` until the transport has been handed over; from then on
-    the transport calls it directly.
 
     Args:
         hub: Of the connection.
@@ -29,58 +27,16 @@ class WebSocketProtocol(asyncio.Protocol):
         deflates: Whether compression was agreed on.
     """
 
-    __slots__ = (
-        "_blocked",
-        "_closing",
-        "_connection",
-        "_failed",
-        "_hub",
-        "_owned",
-        "_reader",
-        "_throttle",
-        "_transport",
-        "_writing_paused",
-        "write",
-    )
+    __slots__ = ("_blocked", "_failed", "_reader", "_throttle", "_writing_paused")
 
     def __init__(self, hub: Hub, transport: asyncio.Transport, *, deflates: bool = False) -> None:
-        self._hub = hub
-        self._transport = transport
-        self._connection: Connection | None = None
+        super().__init__(hub, transport)
         self._reader = FrameReader(hub.handshake.max_payload, deflates=deflates)
-        self._owned = False
-        self._closing = False
         # Whether it broke the protocol: what it sends from then on has no meaning.
         self._failed = False
         self._blocked = 0
         self._throttle: asyncio.TimerHandle | None = None
         self._writing_paused = False
-        # A slot, not a method: the connection writes to the transport without a detour.
-        self.write = transport.write
-
-    def serve(self, connection: Connection) -> None:
-        """Give what is read to this connection from now on."""
-        self._connection = connection
-
-    # What aiohttp calls as long as the transport is still its own.
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Take bytes that arrived behind the handshake."""
-        self.data_received(data)
-        return False, b""
-
-    def feed_eof(self) -> None:
-        """Take the end of the transport, unless it is aiohttp that lets go of it."""
-        if not self._owned:
-            self.connection_lost(None)
-
-    def own(self, transport: asyncio.Transport, *, writing_paused: bool) -> None:
-        """Become the protocol of the transport."""
-        self._owned = True
-        transport.set_protocol(self)
-        transport.set_write_buffer_limits(high=self._hub.limits.transport_bytes)
-        if writing_paused:
-            self.pause_writing()
 
     # What the transport calls.
 
@@ -91,20 +47,12 @@ class WebSocketProtocol(asyncio.Protocol):
         self._reader.feed(data)
         self._pump()
 
-    def eof_received(self) -> bool:
-        """Let the transport close."""
-        return False
-
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the transport."""
         if self._throttle is not None:
             self._throttle.cancel()
             self._throttle = None
-        self._closing = True
-        self._hub.closing_due.cancel(self)
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.lose_websocket(self)
+        super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Stop writing: the transport's buffer is full."""
@@ -141,11 +89,6 @@ class WebSocketProtocol(asyncio.Protocol):
             # The answer must get through; what comes before it is read and dropped.
             self._blocked = 0
             self._transport.resume_reading()
-
-    def abort(self) -> None:
-        """End at once."""
-        self._closing = True
-        self._transport.abort()
 
     # Reading.
 

@@ -1,18 +1,17 @@
 """Becomes a WebSocket: shakes hands through aiohttp, then takes the transport over from it."""
 
-import asyncio
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha1
-from typing import Protocol
 
 from aiohttp import hdrs, web
 
 from stockstream.engine.core.handshake import BAD_REQUEST
 from stockstream.engine.errors import HandshakeRefused
 from stockstream.engine.shell.head import Head
+from stockstream.engine.shell.owned import OwnedTransport
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -35,16 +34,6 @@ def accept_key(request: Head) -> str:
     return b64encode(digest).decode()
 
 
-class TransportOwner(Protocol):
-    """A protocol that reads what aiohttp feeds it, until it is given the transport itself."""
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Take bytes that arrived behind the request."""
-
-    def own(self, transport: asyncio.Transport, *, writing_paused: bool) -> None:
-        """Become the protocol of the transport."""
-
-
 class Takeover(web.StreamResponse):
     """A response after whose head the transport belongs to a protocol of ours.
 
@@ -65,7 +54,7 @@ class Takeover(web.StreamResponse):
         super().__init__(status=status, headers=headers)
         self.force_close()
         self._request: web.BaseRequest | None = None
-        self._owner: TransportOwner | None = None
+        self._owner: OwnedTransport | None = None
 
     async def begin(self, request: web.BaseRequest, first: bytes) -> None:
         """Send the head, and behind it the first bytes, if there are any."""
@@ -77,7 +66,7 @@ class Takeover(web.StreamResponse):
             elif writer is not None:
                 writer.send_headers()
 
-    def hand_over(self, request: web.BaseRequest, owner: TransportOwner) -> None:
+    def hand_over(self, request: web.BaseRequest, owner: OwnedTransport) -> None:
         """Let the protocol read from now on; bytes behind the request reach it first."""
         self._request = request
         self._owner = owner
