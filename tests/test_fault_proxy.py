@@ -197,3 +197,23 @@ async def test_leaving_the_proxy_ends_what_is_still_open(echo: EchoServer) -> No
             await reader.read()
     writer.close()
     assert proxy.open_connections == 0
+
+
+async def test_a_client_that_has_gone_before_it_was_connected_leaves_nothing_open() -> None:
+    ended = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal ended
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        ended += 1
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with FaultProxy(port) as proxy:
+            gone = await asyncio.open_connection("127.0.0.1", port)
+            gone[1].transport.abort()
+            await wait_until(lambda: ended == 1, "the end of the client")
+            await proxy._serve(gone)
+            await wait_until(lambda: ended == 2, "the end of its counterpart")

@@ -135,9 +135,13 @@ class FaultProxy:
         link = _Link(client, upstream, bytes_left=limit)
         self._links.add(link)
         try:
+            link.send_at_once()
             async with asyncio.TaskGroup() as directions:
                 directions.create_task(self._pass_on(link, client[0], upstream[1], there))
                 directions.create_task(self._pass_on(link, upstream[0], client[1], back))
+        except OSError:
+            # The client went away while it was being connected.
+            link.reset()
         finally:
             link.close()
             self._links.discard(link)
@@ -201,6 +205,13 @@ class _Link:
         self._writers = (client[1], upstream[1])
         self._bytes_left = bytes_left
         self.is_reset = False
+
+    def send_at_once(self) -> None:
+        """Have each piece leave as a segment of its own.
+
+        Raises:
+            OSError: One of the sides is closed already.
+        """
         for writer in self._writers:
             _socket(writer).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
