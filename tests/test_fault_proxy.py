@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import random
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.fault_proxy import FaultProxy, Faults
+from tests.support.fault_proxy import RESET_ON_CLOSE, FaultProxy, Faults
 from tests.support.processes import wait_until
 
 PATIENCE = 10.0
@@ -209,11 +210,31 @@ async def test_a_client_that_has_gone_before_it_was_connected_leaves_nothing_ope
         ended += 1
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        async with FaultProxy(port) as proxy:
-            gone = await asyncio.open_connection("127.0.0.1", port)
-            gone[1].transport.abort()
-            await wait_until(lambda: ended == 1, "the end of the client")
-            await proxy._serve(gone)
-            await wait_until(lambda: ended == 2, "the end of its counterpart")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        gone = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+    accepted.setblocking(False)
+    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    gone.close()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, FaultProxy(server.sockets[0].getsockname()[1]) as proxy:
+        await proxy._serve(accepted)
+        await wait_until(lambda: ended == 1, "the end of its counterpart")
+
+
+async def test_connections_that_come_while_the_proxy_ends_are_closed(echo: EchoServer) -> None:
+    clients = []
+    async with FaultProxy(echo.port) as proxy:
+        for _ in range(3):
+            client = socket.create_connection(("127.0.0.1", proxy.port))
+            client.setblocking(False)
+            clients.append(client)
+        # Two are accepted, without a task of theirs having begun; one has not been accepted.
+        proxy._accept()
+        proxy._accept()
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(PATIENCE):
+        for client in clients:
+            with contextlib.suppress(ConnectionResetError):
+                assert await loop.sock_recv(client, 1) == b""
+            client.close()

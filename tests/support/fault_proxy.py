@@ -59,7 +59,9 @@ class FaultProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._passing = asyncio.Event()
         self._passing.set()
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
+        # Accepted, and not yet in the hands of a task that has begun.
+        self._unclaimed: set[socket.socket] = set()
         #: Port on 127.0.0.1 that clients connect to, known once the proxy was entered.
         self.port = 0
         #: Connections accepted so far.
@@ -68,8 +70,12 @@ class FaultProxy:
         self.aborted = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        # Not `asyncio.start_server`: it loses a connection, unclosed, that it is accepting while
+        # it is closed.
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
         return self
 
     async def __aexit__(
@@ -78,14 +84,17 @@ class FaultProxy:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._server is not None
-        self._server.close()
+        assert self._listener is not None
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
         for link in self._links:
             link.reset()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
+        # Those whose tasks were cancelled before their first step.
+        for connection in self._unclaimed:
+            connection.close()
 
     @property
     def open_connections(self) -> int:
@@ -107,31 +116,33 @@ class FaultProxy:
             self._reset(link)
         return self.aborted - before
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert self._server is not None
-        if not self._server.is_serving():
-            writer.transport.abort()
+    def _accept(self) -> None:
+        assert self._listener is not None
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            # It has gone before it was accepted.
             return
+        connection.setblocking(False)
         self.accepted += 1
-        task = asyncio.create_task(self._serve((reader, writer)))
+        self._unclaimed.add(connection)
+        task = asyncio.create_task(self._serve(connection))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-        def end(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            # It may have been cancelled before its first step.
-            if task.cancelled():
-                writer.transport.abort()
-
-        task.add_done_callback(end)
-
-    async def _serve(self, client: _Streams) -> None:
+    async def _serve(self, connection: socket.socket) -> None:
+        self._unclaimed.discard(connection)
         limit = self.draw_limit()
         there, back = (random.Random(self._random.getrandbits(64)) for _ in range(2))
+        client = await asyncio.open_connection(sock=connection)
         try:
             upstream = await asyncio.open_connection(*self._upstream)
         except OSError:
             client[1].transport.abort()
             return
+        except asyncio.CancelledError:
+            client[1].transport.abort()
+            raise
         link = _Link(client, upstream, bytes_left=limit)
         self._links.add(link)
         try:
