@@ -46,6 +46,9 @@ async function main() {
     args: QUIET,
   });
   const context = await browser.newContext();
+  // A page that no network brought counts as a public one, and would need the user's consent to
+  // open a WebSocket to this machine.
+  await context.grantPermissions(["local-network-access"]);
   await context.route("**/app/**", serve);
   const pages = new Map();
 

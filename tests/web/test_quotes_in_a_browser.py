@@ -24,6 +24,8 @@ async def test_a_page_that_loses_its_connection_misses_nothing(browser: Chromium
         page = await browser.page("page", f"http://127.0.0.1:{proxy.port}")
         await page.run(WATCH)
         await page.until("updates.length >= 3")
+        # A poll whose connection is reset is sent again by the browser, and the page told nothing.
+        await page.until("stocks.socket.io.engine.transport.name === 'websocket'")
         proxy.abort()
         await page.until("heard.includes('reconnecting') && heard.at(-1) === 'connected'")
         at = await page.value("updates.length")
