@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from stockstream.core.bar_parts import BarPart
-from stockstream.core.bar_reading import BarQuery
+from stockstream.core.bar_reading import BarQuery, StoredBars
 from stockstream.core.spans import SessionDays
 from stockstream.errors import ProviderError
 from stockstream.model import Bar, Position, Quote, StockUpdate, Symbol, Tick, Timeframe
@@ -302,8 +302,8 @@ class HistoryStore(TickStore, Protocol):
         """
         ...
 
-    async def bars(self, symbol: Symbol, query: BarQuery) -> Sequence[Bar]:
-        """Return bars, in order of time; what was just counted may be missing.
+    async def bars(self, symbol: Symbol, query: BarQuery) -> StoredBars:
+        """Return what is stored of some bars; what was just counted may be missing.
 
         Raises:
             StoreUnavailableError: the store can't be reached, or too many wait for it.

@@ -39,6 +39,35 @@ class BarQuery:
     end_ms: int = FOREVER
     #: Whether it is the newest ``limit`` of them, or the oldest.
     newest: bool = True
+    #: Minutes from here on (ms) are left out: the caller has counted them itself.
+    counted_before: int = FOREVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredBars:
+    """What is stored of the bars of a query."""
+
+    query: BarQuery
+    #: What was counted, in order of time, and until when (ms) it is complete: ``counted_before``,
+    #: or later where that lies within what is rolled up.
+    counted: Sequence[Bar]
+    until: int
+    #: What a provider said.
+    provided: Sequence[Bar]
+
+    def bars(self, live: Sequence[Bar] = ()) -> list[Bar]:
+        """Return the bars of the query, in order of time.
+
+        Args:
+            live: bars of the minutes from ``until`` on, which the caller has counted.
+        """
+        bars = join(self.counted, live)
+        if self.provided:
+            both = {bar.timestamp: bar for bar in chain(bars, self.provided)}
+            bars = [both[start] for start in sorted(both)]
+        query = self.query
+        bars = [bar for bar in bars if query.start_ms <= bar.timestamp < query.end_ms]
+        return bars[-query.limit :] if query.newest else bars[: query.limit]
 
 
 class Shelf(Protocol):
@@ -59,44 +88,49 @@ class Shelf(Protocol):
         ...
 
 
-def read_bars(shelf: Shelf, symbol: Symbol, query: BarQuery) -> list[Bar]:
-    """Return the bars that a query is about, in order of time."""
+def read_bars(shelf: Shelf, symbol: Symbol, query: BarQuery) -> StoredBars:
+    """Return what a query is about."""
+    until = query.counted_before
     if query.timeframe in _ROLLED:
-        counted = _rolled_up(shelf, symbol, query)
+        label, seam = _seam(shelf.sealed(symbol), query)
+        until = max(until, seam)
+        counted = _rolled_up(shelf, symbol, query, label, seam)
     else:
         counted = _from_minutes(shelf, symbol, query, query.start_ms, query.end_ms)
     provided = shelf.rows(symbol, query, provided=True)
-    if not provided:
-        return _cut(counted, query)
-    bars = {bar.timestamp: bar for bar in chain(counted, provided)}
-    return _cut([bars[start] for start in sorted(bars)], query)
+    return StoredBars(query=query, counted=counted, until=until, provided=provided)
 
 
-def _rolled_up(shelf: Shelf, symbol: Symbol, query: BarQuery) -> list[Bar]:
+def _seam(sealed: int, query: BarQuery) -> tuple[int, int]:
+    """Return where what is rolled up ends: as the label of a bar, and as a minute (ms)."""
+    if _ROLLED[query.timeframe][0] is Timeframe.H1:
+        return sealed, sealed
+    # The trading day, or week, in which the sealed days end is not rolled up as a whole.
+    label = query.spans.floor(sealed)
+    return label, query.spans.bounds(label)[0]
+
+
+def _rolled_up(shelf: Shelf, symbol: Symbol, query: BarQuery, label: int, seam: int) -> list[Bar]:
     base, share = _ROLLED[query.timeframe]
     spans = query.spans
-    sealed = shelf.sealed(symbol)
-    # The stretch in which the sealed days end is rolled up as far as hours go, days not.
-    label = spans.floor(sealed)
-    seam = sealed if base is Timeframe.H1 else spans.bounds(label)[0]
     first = _first_minute(spans, query.start_ms)
     last = _first_minute(spans, query.end_ms)
     fresh = _from_minutes(shelf, symbol, query, max(first, seam), last)
+    if query.newest and len(fresh) > query.limit:
+        return fresh
     below = BarQuery(
         timeframe=base,
         spans=base,
         start_ms=query.start_ms,
-        end_ms=min(query.end_ms if share == 1 else last, seam if base is Timeframe.H1 else label),
+        end_ms=min(query.end_ms if share == 1 else last, label),
         limit=(query.limit + 1) * share,
         newest=query.newest,
     )
-    if query.newest and len(fresh) > query.limit:
-        return fresh
-    rolled = aggregate(shelf.rows(symbol, below, provided=False), spans)
-    return join(rolled, fresh)
+    return join(aggregate(shelf.rows(symbol, below, provided=False), spans), fresh)
 
 
 def _from_minutes(shelf: Shelf, symbol: Symbol, query: BarQuery, start: int, end: int) -> list[Bar]:
+    end = min(end, query.counted_before)
     if start >= end:
         return []
     # One bar more: the limit may cut it in two.
@@ -113,8 +147,3 @@ def _first_minute(spans: Spans, moment: int) -> int:
     label = spans.floor(moment)
     start, end = spans.bounds(label)
     return start if label >= moment else end
-
-
-def _cut(bars: list[Bar], query: BarQuery) -> list[Bar]:
-    bars = [bar for bar in bars if query.start_ms <= bar.timestamp < query.end_ms]
-    return bars[-query.limit :] if query.newest else bars[: query.limit]

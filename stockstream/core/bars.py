@@ -241,14 +241,15 @@ class MinuteBars:
         """The minute of the last quote, None before the first quote."""
         return self._window.forming
 
-    def bars(self, spans: Spans, limit: int) -> list[Bar]:
+    def bars(self, spans: Spans, limit: int, since: int = 0) -> list[Bar]:
         """Return the newest ``limit`` bars of those stretches of time, in order of time.
 
-        The last one is still forming. The first one may lack the minutes that are no longer kept.
+        The last one is still forming. The first one may lack the minutes that are no longer kept,
+        or that are before ``since`` (ms).
         """
-        bars = self._finished.newest(spans, limit)
+        bars = self._finished.newest(spans, limit, since)
         minute = self.forming
-        if minute is not None:
+        if minute is not None and minute.timestamp >= since:
             start = spans.floor(minute.timestamp)
             same = bars and bars[-1].timestamp == start
             bars.append(continued(bars.pop(), minute) if same else relabelled(minute, start))

@@ -100,14 +100,18 @@ class MinuteColumns:
         for start, first, high, low, last, volume in zip(*self._columns[:6], strict=True):
             yield Bar(timestamp=start, open=first, high=high, low=low, close=last, volume=volume)
 
-    def newest(self, spans: Spans, limit: int) -> list[Bar]:
-        """Return the newest ``limit`` bars of these stretches of time, in order of time."""
+    def newest(self, spans: Spans, limit: int, since: int) -> list[Bar]:
+        """Return the newest ``limit`` bars of these stretches of time, in order of time.
+
+        Minutes before ``since`` (ms) are left out.
+        """
         bars: list[Bar] = []
         end = len(self.starts)
-        while end and len(bars) < limit:
+        first = bisect_left(self.starts, since)
+        while end > first and len(bars) < limit:
             label = spans.floor(self.starts[end - 1])
             start, _ = spans.bounds(label)
-            begin = bisect_left(self.starts, start, 0, end)
+            begin = bisect_left(self.starts, start, first, end)
             bars.append(self._span(label, begin, end))
             end = begin
         bars.reverse()

@@ -4,7 +4,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 
 from stockstream.core.bar_parts import BarPart, combine
-from stockstream.core.bar_reading import BarQuery, read_bars
+from stockstream.core.bar_reading import BarQuery, StoredBars, read_bars
 from stockstream.core.spans import SessionDays, merged_stretches
 from stockstream.model import Bar, Symbol, Tick, Timeframe
 from stockstream.ports import CountedMinute
@@ -88,7 +88,7 @@ class MemoryHistory:
         series = self._series.get(symbol)
         return tuple(series.coverage.get(timeframe, ())) if series is not None else ()
 
-    async def bars(self, symbol: Symbol, query: BarQuery) -> Sequence[Bar]:
+    async def bars(self, symbol: Symbol, query: BarQuery) -> StoredBars:
         """See :meth:`stockstream.ports.HistoryStore.bars`."""
         return read_bars(_Shelf(self._series.get(symbol)), symbol, query)
 

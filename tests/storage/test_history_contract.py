@@ -1,11 +1,13 @@
 """What every history does, whatever it is stored in."""
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stockstream.core.bar_parts import combine
+from stockstream.core.bar_reading import BarQuery
 from stockstream.core.bar_rules import aggregate
 from stockstream.core.spans import SessionDays, SessionWeeks
 from stockstream.model import Bar, Symbol, Timeframe
@@ -44,13 +46,17 @@ async def seal_all(history: HistoryStore, days: SessionDays = UTC_DAYS) -> None:
         await history.seal(symbol, day, days)
 
 
+async def bars_of(history: HistoryStore, symbol: Symbol, wanted: BarQuery) -> list[Bar]:
+    return (await history.bars(symbol, wanted)).bars()
+
+
 def starts(bars: Sequence[Bar]) -> list[int]:
     return [(each.timestamp - MONDAY) // MINUTE for each in bars]
 
 
 async def test_a_new_one_is_empty(history: HistoryStore) -> None:
     await history.ping()
-    assert list(await history.bars(AAPL, query())) == []
+    assert list(await bars_of(history, AAPL, query())) == []
     assert list(await history.minutes(AAPL, 0, 2**62)) == []
     assert list(await history.ticks(AAPL, start_ms=0, end_ms=2**62, limit=10)) == []
     assert list(await history.covered(AAPL, M1)) == []
@@ -94,7 +100,7 @@ async def test_the_parts_of_two_countings_are_one_bar(history: HistoryStore) -> 
     await history.put_minutes(counted(second, run=2))
     await history.put_minutes(counted(first, run=1))
 
-    assert list(await history.bars(AAPL, query())) == [
+    assert list(await bars_of(history, AAPL, query())) == [
         Bar(timestamp=MONDAY, open=10, high=15, low=9, close=14.5, volume=5)
     ]
 
@@ -106,7 +112,7 @@ async def test_the_newest_or_the_oldest_bars_of_a_stretch(history: HistoryStore)
     async def inside(limit: int, *, newest: bool = True) -> list[int]:
         start, end = MONDAY + 2 * MINUTE, MONDAY + 8 * MINUTE
         stretch = query(start=start, end=end, limit=limit, newest=newest)
-        return starts(await history.bars(AAPL, stretch))
+        return starts(await bars_of(history, AAPL, stretch))
 
     assert await inside(100) == [2, 3, 4, 5, 6, 7]
     assert await inside(2) == [6, 7]
@@ -124,14 +130,14 @@ async def test_larger_bars_are_what_their_minutes_make(
     for symbol, day in list(await history.unsealed(MONDAY + sealed * DAY, 100)):
         await history.seal(symbol, day, UTC_DAYS)
 
-    assert list(await history.bars(AAPL, query(timeframe))) == expected
+    assert await bars_of(history, AAPL, query(timeframe)) == expected
     for limit in (1, 3):
-        newest = await history.bars(AAPL, query(timeframe, limit=limit))
+        newest = await bars_of(history, AAPL, query(timeframe, limit=limit))
         assert list(newest) == expected[-limit:]
-        oldest = await history.bars(AAPL, query(timeframe, limit=limit, newest=False))
+        oldest = await bars_of(history, AAPL, query(timeframe, limit=limit, newest=False))
         assert list(oldest) == expected[:limit]
     start, end = MONDAY + 2 * DAY + HOUR, MONDAY + 7 * DAY - HOUR
-    assert list(await history.bars(AAPL, query(timeframe, start=start, end=end))) == [
+    assert list(await bars_of(history, AAPL, query(timeframe, start=start, end=end))) == [
         each for each in expected if start <= each.timestamp < end
     ]
 
@@ -148,9 +154,9 @@ async def test_days_and_weeks_are_those_of_the_exchange(history: HistoryStore, s
     minutes = [each.bar() for each in parts]
 
     for timeframe, spans in ((D1, days), (W1, SessionWeeks(days))):
-        bars = await history.bars(AAPL, query(timeframe, spans=spans))
+        bars = await bars_of(history, AAPL, query(timeframe, spans=spans))
         assert list(bars) == aggregate(minutes, spans)
-        later = await history.bars(AAPL, query(timeframe, spans=spans, start=MONDAY + 3 * DAY))
+        later = await bars_of(history, AAPL, query(timeframe, spans=spans, start=MONDAY + 3 * DAY))
         assert list(later) == [
             each for each in aggregate(minutes, spans) if each.timestamp >= MONDAY + 3 * DAY
         ]
@@ -169,7 +175,7 @@ async def test_minutes_that_come_after_their_day_was_sealed_still_count(
     await seal_all(history)
     assert list(await history.minutes(AAPL, 0, 2**62)) == expected
     for timeframe in (M1, H1, D1):
-        bars = await history.bars(AAPL, query(timeframe))
+        bars = await bars_of(history, AAPL, query(timeframe))
         assert list(bars) == aggregate((each.bar() for each in expected), timeframe)
 
 
@@ -179,9 +185,9 @@ async def test_a_provider_wins_over_what_was_counted(history: HistoryStore) -> N
     await history.put_bars(AAPL, M1, [bar(MONDAY, 99), bar(MONDAY + 3 * MINUTE, 98)], stretch)
     expected = [bar(MONDAY, 99), part(1).bar(), bar(MONDAY + 3 * MINUTE, 98)]
 
-    assert list(await history.bars(AAPL, query())) == expected
+    assert list(await bars_of(history, AAPL, query())) == expected
     await seal_all(history)
-    assert list(await history.bars(AAPL, query())) == expected
+    assert list(await bars_of(history, AAPL, query())) == expected
 
 
 async def test_a_providers_days_stay_when_days_are_sealed(history: HistoryStore) -> None:
@@ -189,7 +195,7 @@ async def test_a_providers_days_stay_when_days_are_sealed(history: HistoryStore)
     await history.put_bars(AAPL, D1, [bar(MONDAY, 99)], (MONDAY, MONDAY + DAY))
     await seal_all(history)
 
-    days = await history.bars(AAPL, query(D1))
+    days = await bars_of(history, AAPL, query(D1))
     assert [each.open for each in days] == [99, 10]
 
 
@@ -204,14 +210,33 @@ async def test_what_a_provider_was_asked_for_is_remembered_as_a_whole(
     assert list(await history.covered(MSFT, M1)) == []
 
 
+@pytest.mark.parametrize("timeframe", [M1, Timeframe.M5, H1, H4, D1, W1])
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_stored_bars_go_on_in_those_that_were_counted_since(
+    history: HistoryStore, timeframe: Timeframe, *, sealed: bool
+) -> None:
+    parts = [part(minute, 10 + minute % 7) for minute in range(0, 3 * 1_440, 31)]
+    await history.put_minutes(counted(*parts))
+    if sealed:
+        await seal_all(history)
+    # A part of what is stored is in memory too, here from within what may be rolled up.
+    memory = parts[40:]
+    stretch = replace(query(timeframe), counted_before=memory[0].timestamp)
+    stored = await history.bars(AAPL, stretch)
+
+    live = [each.bar() for each in memory if each.timestamp >= stored.until]
+    expected = aggregate((each.bar() for each in parts), timeframe)
+    assert stored.bars(aggregate(live, timeframe)) == expected
+
+
 async def test_symbols_are_nothing_but_symbols(history: HistoryStore) -> None:
     odd = Symbol("'; DROP TABLE TICKS; --")
     await history.put_minutes(counted(part(0)))
     await history.append([tick(0)])
 
-    assert list(await history.bars(odd, query())) == []
+    assert list(await bars_of(history, odd, query())) == []
     assert list(await history.ticks(odd, start_ms=0, end_ms=2**62, limit=1)) == []
-    assert len(await history.bars(AAPL, query())) == 1
+    assert len(await bars_of(history, AAPL, query())) == 1
     assert len(await history.ticks(AAPL, start_ms=0, end_ms=2**62, limit=1)) == 1
 
 

@@ -25,9 +25,15 @@ _PARTITION: Final = "ticks_"
 class Flavour(Protocol):
     """One kind of database."""
 
-    #: For what is written, one connection at a time; and for what is read.
-    writer: Engine
-    reader: Engine
+    @property
+    def writer(self) -> Engine:
+        """For what is written, one connection at a time."""
+        ...
+
+    @property
+    def reader(self) -> Engine:
+        """For what is read."""
+        ...
 
     def insert_ticks(self, connection: Connection, ticks: Sequence[Tick]) -> None:
         """Insert those that are not there yet."""
@@ -71,7 +77,7 @@ class Postgres:
     """PostgreSQL: ticks are partitioned by day, or a hypertable where TimescaleDB is there."""
 
     def __init__(self, url: URL) -> None:
-        self.writer = self.reader = create_engine(
+        self.writer = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_size=4,
             max_overflow=0,
@@ -86,6 +92,8 @@ class Postgres:
                 "application_name": "stockstream",
             },
         )
+        # What one answer is made of is of one moment.
+        self.reader = self.writer.execution_options(isolation_level="REPEATABLE READ")
         #: Days that are known to have a partition; None where TimescaleDB sees to it.
         self._days: set[int] | None = None
         self._looked = False

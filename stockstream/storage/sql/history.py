@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.sql import ColumnElement
 
 from stockstream.core.bar_parts import BarPart
-from stockstream.core.bar_reading import BarQuery, read_bars
+from stockstream.core.bar_reading import BarQuery, StoredBars, read_bars
 from stockstream.core.spans import SessionDays
 from stockstream.errors import StoreUnavailableError
 from stockstream.model import Bar, Symbol, Tick, Timeframe
@@ -98,7 +98,7 @@ class SqlHistory:
 
     # --- reading ------------------------------------------------------------------------------
 
-    async def bars(self, symbol: Symbol, query: BarQuery) -> Sequence[Bar]:
+    async def bars(self, symbol: Symbol, query: BarQuery) -> StoredBars:
         """See :meth:`stockstream.ports.HistoryStore.bars`."""
         return await self._read(lambda each: read_bars(SqlShelf(each), symbol, query))
 

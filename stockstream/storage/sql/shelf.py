@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import starmap
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, and_, delete, select
+from sqlalchemy import Connection, Table, and_, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ColumnElement
 
@@ -146,25 +146,27 @@ class SqlShelf:
         self._upsert(sealed, [{"symbol": symbol, "until": until}])
 
     def _seal_minutes(self, symbol: Symbol, day: int, end: int) -> MinuteColumns:
-        within = BarQuery(
-            timeframe=Timeframe.M1, spans=Timeframe.M1, start_ms=day, end_ms=end, limit=_ALL
-        )
-        parts = {part.timestamp: part for part in self.parts(symbol, day, end)}
-        for bar in self.rows(symbol, within, provided=True):
-            # A provider saw the whole minute.
-            opened, closed = bar.timestamp, bar.timestamp + _MINUTE_MS - 1
-            parts[bar.timestamp] = BarPart(
-                bar.timestamp, bar.open, bar.high, bar.low, bar.close, bar.volume, opened, closed
-            )
-        packed = MinuteColumns.of(parts[start] for start in sorted(parts))
-        self._upsert(minute_pages, [{"symbol": symbol, "day": day, "data": packed.pack()}])
-        inside = and_(minutes.c.timestamp >= day, minutes.c.timestamp < end)
-        self._connection.execute(delete(minutes).where(minutes.c.symbol == symbol, inside))
-        self._connection.execute(
+        if self._connection.dialect.name == "postgresql":
+            # Two nodes must not pack a day at once; in SQLite only one can write anyway.
+            self._connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(symbol))))
+        # Only what is seen is removed: who writes at the same time loses nothing.
+        within = and_(minutes.c.timestamp >= day, minutes.c.timestamp < end)
+        taken = delete(minutes).where(minutes.c.symbol == symbol, within).returning(*_part_columns)
+        loose = list(starmap(BarPart, self._connection.execute(taken)))
+        packed = self._packed(symbol, day, end, _ALL, newest=False)
+        parts = {part.timestamp: part for part in combine([*packed.parts(), *loose])}
+        taken = (
             delete(bars)
             .where(bars.c.symbol == symbol, bars.c.timeframe == str(Timeframe.M1))
             .where(bars.c.timestamp >= day, bars.c.timestamp < end)
+            .returning(*_bar_columns)
         )
+        for start, first, high, low, last, volume in self._connection.execute(taken):
+            # A provider saw the whole minute.
+            end = start + _MINUTE_MS - 1
+            parts[start] = BarPart(start, first, high, low, last, volume, start, end)
+        packed = MinuteColumns.of(parts[start] for start in sorted(parts))
+        self._upsert(minute_pages, [{"symbol": symbol, "day": day, "data": packed.pack()}])
         return packed
 
     # --- writing ------------------------------------------------------------------------------
