@@ -23,6 +23,7 @@ from stockstream.errors import ConfigError, DrainTimeoutError
 from stockstream.gateway import measurements
 from stockstream.gateway.authentication import open_authenticator
 from stockstream.gateway.client import Client
+from stockstream.gateway.documents import Documents
 from stockstream.gateway.expiry import Expiry
 from stockstream.gateway.exposition import Exposition
 from stockstream.gateway.fanout import Fanout
@@ -60,6 +61,7 @@ from stockstream.wire.packets import WireForm
 from stockstream.wire.replies import BarUpdate
 from stockstream.wiring import (
     auth_settings,
+    document_settings,
     provider_settings,
     server_settings,
     thresholds,
@@ -116,6 +118,7 @@ class Node:
             max_clients=settings.max_subscriptions,
             max_events=settings.max_subscriptions_per_client,
         )
+        self.documents = Documents(document_settings(settings), clock)
         self.bar_updates = BarUpdates(self.bars, clock, self.send_bar)
         self.requests = Requests(
             subscriptions=subscriptions,
@@ -123,6 +126,7 @@ class Node:
             bars=self.bars,
             bar_updates=self.bar_updates,
             fanout=self.fanout,
+            news=self.documents.news,
             clock=clock,
         )
         self.recovery = Recovery(
@@ -140,6 +144,7 @@ class Node:
             fanout=self.fanout,
             recovery=self.recovery,
             sessions=Sessions(self.authenticator, self.expiry, self.requests),
+            sync=self.documents.door,
             clock=clock,
         )
         self.servers: dict[WireForm, AsyncServer] = {
@@ -160,6 +165,7 @@ class Node:
             store=self.store,
             store_name=store_name,
             keys=self.authenticator.keys,
+            documents=self.documents.store,
         )
         self.lookups = Lookups(self.streaming, self.store)
         self.streams = SseDoor(
@@ -206,7 +212,9 @@ class Node:
             lookups=self.lookups,
             clock=clock,
         )
-        return WebDoor([rest, self.streams, state], web_settings(self.settings), clock)
+        return WebDoor(
+            [rest, self.streams, self.documents.door, state], web_settings(self.settings), clock
+        )
 
     def runner(self) -> AppRunner:
         """Return what serves all routes on the sites that it is given."""
@@ -244,6 +252,7 @@ class Node:
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs as long as the node does."""
         jobs = [self.streaming.run(), self.fanout.run(), self.bar_updates.run(), self.expiry.run()]
+        jobs.append(self.documents.sync.run())
         if isinstance(self.authenticator.keys, RemoteKeys):
             jobs.append(self.authenticator.keys.run())
         return jobs
@@ -265,6 +274,7 @@ class Node:
         measurements.describe_engine(page, list(self.servers.values()))
         measurements.describe_monitor(page, self.monitor)
         measurements.describe_web(page, self.web)
+        measurements.describe_documents(page, self.documents.sync, self.documents.news)
 
 
 @asynccontextmanager
@@ -286,6 +296,7 @@ async def running_node(
     async with AsyncExitStack() as stack:
         # What comes first here ends last.
         stack.push_async_callback(node.store.aclose)
+        stack.push_async_callback(node.documents.store.aclose)
         stack.push_async_callback(node.provider.aclose)
         stack.push_async_callback(node.bus.aclose, settings.shutdown_timeout)
         await stack.enter_async_context(node.writer)

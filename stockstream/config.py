@@ -3,7 +3,6 @@
 Each field is ``STOCKSTREAM_<NAME>`` in the environment and ``<name>`` in the file.
 """
 
-import json
 import os
 import re
 import socket
@@ -11,40 +10,45 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Field,
-    PlainValidator,
     SecretStr,
     ValidationError,
 )
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
-from redis.connection import parse_url
 
-from stockstream.core.derived_settings import read_derived
-from stockstream.core.reference import read_reference
-from stockstream.errors import ConfigError, InvalidSymbolError
-from stockstream.model import Symbol, parse_symbol
-from stockstream.model.derived import Derived
-from stockstream.model.reference import Reference
+from stockstream.errors import ConfigError
+from stockstream.setting_types import (
+    Count,
+    DatabaseUrl,
+    DerivedSymbols,
+    Name,
+    Networks,
+    Origins,
+    RedisUrl,
+    References,
+    Seconds,
+    Strategies,
+    Symbols,
+)
+from stockstream.storage.documents.address import default_database
 
 ENV_PREFIX: Final = "STOCKSTREAM_"
 #: What is shown in place of a secret.
 _HIDDEN: Final = "***"
 #: Settings that are, or may hold, a secret.
-_SECRETS: Final = frozenset({"redis_url", "jwt_secret"})
+_SECRETS: Final = frozenset({"redis_url", "database_url", "jwt_secret"})
+#: Those of them that hold it as the password of a URL.
+_URLS: Final = ("redis_url", "database_url")
 
 
 class ProviderName(StrEnum):
@@ -72,77 +76,6 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-def _split(value: object) -> object:
-    """Lists are written with commas in the environment and on the command line."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def _check_symbol(text: str) -> Symbol:
-    try:
-        return parse_symbol(text)
-    except InvalidSymbolError as error:
-        raise ValueError(str(error)) from None
-
-
-def _check_network(text: str) -> str:
-    return str(ip_network(text))
-
-
-def _check_origin(text: str) -> str:
-    parts = urlsplit(text)
-    if text != "*" and not (parts.scheme in ("http", "https") and parts.netloc):
-        raise ValueError("must be * or an origin such as https://charts.example.com")
-    return text.rstrip("/")
-
-
-def _check_redis_url(text: str) -> str:
-    try:
-        parse_url(text)  # type: ignore[no-untyped-call]
-    except ValueError:
-        # Its own words may repeat a password.
-        raise ValueError("must be redis://host:port, rediss://host:port or unix://path") from None
-    return text
-
-
-def _tables(name: str, value: object) -> Mapping[str, object]:
-    """Tables are JSON in the environment."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise ConfigError(name, value, f"must be JSON: {error}") from None
-    if not isinstance(value, Mapping):
-        raise ConfigError(name, value, "must be tables by symbol")
-    return value
-
-
-def _read_derived(value: object) -> Mapping[Symbol, Derived]:
-    return read_derived(_tables("DERIVED", value))
-
-
-def _read_reference(value: object) -> Mapping[Symbol, Reference]:
-    return read_reference("REFERENCE", _tables("REFERENCE", value))
-
-
-_Name = Annotated[str, Field(min_length=1, max_length=1_000)]
-_Origins = Annotated[
-    tuple[Annotated[str, AfterValidator(_check_origin)], ...], NoDecode, BeforeValidator(_split)
-]
-_Networks = Annotated[
-    tuple[Annotated[str, AfterValidator(_check_network)], ...], NoDecode, BeforeValidator(_split)
-]
-_Symbols = Annotated[
-    tuple[Annotated[str, AfterValidator(_check_symbol)], ...], NoDecode, BeforeValidator(_split)
-]
-_Derived = Annotated[Mapping[Symbol, Derived], NoDecode, PlainValidator(_read_derived)]
-_References = Annotated[Mapping[Symbol, Reference], NoDecode, PlainValidator(_read_reference)]
-_RedisUrl = Annotated[str, AfterValidator(_check_redis_url)]
-_Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-_Count = Annotated[int, Field(ge=1)]
-
-
 class Settings(BaseSettings):
     """Everything that can be set, with what holds where nothing is said."""
 
@@ -162,7 +95,7 @@ class Settings(BaseSettings):
     )
 
     provider: ProviderName = Field(ProviderName.SIMULATED, description="where quotes come from")
-    symbols: _Symbols = Field(
+    symbols: Symbols = Field(
         (), description="symbols that stream from the start, whether anybody watches or not"
     )
     replay_file: Path | None = Field(None, description="recording that provider=replay plays")
@@ -180,10 +113,10 @@ class Settings(BaseSettings):
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(
         100, description="symbols in one request to the provider"
     )
-    derived: _Derived = Field(
+    derived: DerivedSymbols = Field(
         {}, description="symbols computed out of others: see streams.md; JSON in the environment"
     )
-    reference: _References = Field(
+    reference: References = Field(
         {}, description="name, currency, exchange, previous_close by symbol: see streams.md"
     )
     reference_file: Path | None = Field(
@@ -202,13 +135,13 @@ class Settings(BaseSettings):
     jwt_jwks_url: str | None = Field(
         None, description="where the identity provider has its key set (JWKS)"
     )
-    jwt_issuer: _Name | None = Field(
+    jwt_issuer: Name | None = Field(
         None, description="iss that tokens must have; needed with JWT_JWKS_URL"
     )
-    jwt_audience: _Name | None = Field(
+    jwt_audience: Name | None = Field(
         None, description="aud that tokens must have; none: those with one are refused"
     )
-    jwt_roles_claim: _Name = Field(
+    jwt_roles_claim: Name = Field(
         "roles", description="claim with the roles; a path where it is in another: realm.roles"
     )
     jwt_leeway: Annotated[float, Field(ge=0, le=300)] = Field(
@@ -218,9 +151,9 @@ class Settings(BaseSettings):
         True, description="whether /metrics answers anybody; false: the role ops, with AUTH=jwt"
     )
 
-    max_symbols: _Count = Field(10_000, description="symbols that stream at once, for all clients")
-    max_subscriptions: _Count = Field(10_000, description="clients of one event")
-    max_subscriptions_per_client: _Count = Field(500, description="events of one client")
+    max_symbols: Count = Field(10_000, description="symbols that stream at once, for all clients")
+    max_subscriptions: Count = Field(10_000, description="clients of one event")
+    max_subscriptions_per_client: Count = Field(500, description="events of one client")
     subscription_timeout: Annotated[float, Field(ge=0, le=86_400)] = Field(
         5.0, description="seconds that a symbol streams on after its last client left"
     )
@@ -230,23 +163,46 @@ class Settings(BaseSettings):
         description="seconds that a client may be away and still go on where it was; 0: never",
     )
 
-    redis_url: _RedisUrl | None = Field(
+    redis_url: RedisUrl | None = Field(
         None, description="Redis for cache, history and other nodes; none: all in memory"
     )
 
-    cors_origins: _Origins = Field(
+    database_url: DatabaseUrl | None = Field(
+        None, description="sqlite:///path or postgresql://host/name; none: an SQLite file"
+    )
+    sync_strategy: str = Field(
+        "merge", description="what decides about conflicts of documents where nothing else is said"
+    )
+    sync_strategies: Strategies = Field(
+        (), description="the same by type of document: watchlist=merge,note=manual"
+    )
+    sync_history: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        50, description="past versions that are kept of a document"
+    )
+    sync_retention_days: Annotated[float, Field(ge=1, le=3_650)] = Field(
+        90.0, description="days after which ids of changes and deletions are forgotten"
+    )
+    max_documents_per_user: Count = Field(10_000, description="documents of one user")
+    max_document_bytes_per_user: Annotated[int, Field(ge=100_000)] = Field(
+        100_000_000, description="bytes of one user's documents, past versions included"
+    )
+    max_syncs_per_second: Annotated[float, Field(gt=0)] = Field(
+        100.0, description="changes of documents a second of one user"
+    )
+
+    cors_origins: Origins = Field(
         (), description="origins of web pages that may connect, * for any; none: same origin only"
     )
-    trusted_proxies: _Networks = Field(
+    trusted_proxies: Networks = Field(
         (), description="networks whose X-Forwarded-For tells the client's address"
     )
-    ping_interval: _Seconds = Field(25.0, description="seconds between two heartbeats")
-    ping_timeout: _Seconds = Field(60.0, description="seconds that a client has to answer one")
+    ping_interval: Seconds = Field(25.0, description="seconds between two heartbeats")
+    ping_timeout: Seconds = Field(60.0, description="seconds that a client has to answer one")
     websocket_compression: bool = Field(
         False, description="offer permessage-deflate: less traffic, some CPU for each update"
     )
-    max_connections: _Count = Field(20_000, description="clients connected at once")
-    max_connections_per_address: _Count = Field(256, description="the same from one address")
+    max_connections: Count = Field(20_000, description="clients connected at once")
+    max_connections_per_address: Count = Field(256, description="the same from one address")
     max_handshakes_per_second: Annotated[float, Field(gt=0)] = Field(
         500.0, description="new clients a second; more are told to come back later"
     )
@@ -256,20 +212,20 @@ class Settings(BaseSettings):
     max_payload_bytes: Annotated[int, Field(ge=1_000)] = Field(
         1_000_000, description="largest message that a client may send"
     )
-    max_packets_per_payload: _Count = Field(10_000, description="packets in one polling request")
+    max_packets_per_payload: Count = Field(10_000, description="packets in one polling request")
     max_messages_per_second: Annotated[float, Field(gt=0)] = Field(
         500.0, description="messages a second of one client; what comes faster is read later"
     )
-    header_timeout: _Seconds = Field(15.0, description="seconds that a request's head may take")
-    body_timeout: _Seconds = Field(10.0, description="seconds that a request's body may take")
+    header_timeout: Seconds = Field(15.0, description="seconds that a request's head may take")
+    body_timeout: Seconds = Field(10.0, description="seconds that a request's body may take")
     max_unread_bytes: Annotated[int, Field(ge=10_000)] = Field(
         1_048_576, description="bytes that may wait for a client that does not read"
     )
-    slow_consumer_timeout: _Seconds = Field(
+    slow_consumer_timeout: Seconds = Field(
         90.0, description="seconds that a client may read nothing while something waits for it"
     )
 
-    metrics_interval: _Seconds = Field(10.0, description="seconds between two measurements")
+    metrics_interval: Seconds = Field(10.0, description="seconds between two measurements")
     max_latency_ms: Annotated[float, Field(gt=0)] = Field(
         1_000.0, description="mean delivery latency that an alert fires above"
     )
@@ -287,15 +243,22 @@ class Settings(BaseSettings):
     log_format: LogFormat = Field(
         LogFormat.AUTO, description="console, json, or auto: console on a terminal"
     )
-    shutdown_timeout: _Seconds = Field(
+    shutdown_timeout: Seconds = Field(
         10.0, description="seconds that draining may take after SIGTERM"
     )
+
+    def database(self) -> str:
+        """Return the URL of the database that documents are kept in."""
+        if self.database_url is not None:
+            return self.database_url
+        return default_database(os.environ)
 
     def shown(self) -> dict[str, str]:
         """Return each setting as text, passwords hidden."""
         values = {name: _text(getattr(self, name)) for name in type(self).model_fields}
-        if self.redis_url is not None:
-            values["redis_url"] = _without_password(self.redis_url)
+        for name in _URLS:
+            if (url := getattr(self, name)) is not None:
+                values[name] = _without_password(url)
         return values
 
 

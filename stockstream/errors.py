@@ -11,6 +11,7 @@
     │   ├── ForbiddenError          forbidden
     │   ├── UnauthorizedError       unauthorized
     │   │   └── TokenExpiredError   token_expired
+    │   ├── TooLargeError           too_large
     │   ├── RateLimitedError        rate_limited
     │   ├── UnavailableError        unavailable
     │   └── OtherRefusalError       a server of another version has a code of its own
@@ -117,6 +118,12 @@ class TokenExpiredError(UnauthorizedError):
     """The token was right, and has had its time; a fresh one helps."""
 
     code = "token_expired"
+
+
+class TooLargeError(RefusedError):
+    """What the client sent takes more bytes than are taken."""
+
+    code = "too_large"
 
 
 class RateLimitedError(RefusedError):

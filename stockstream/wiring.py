@@ -1,13 +1,16 @@
 """The settings, as each part of a node takes them."""
 
 from stockstream.config import Settings
+from stockstream.core.syncing import Quota
 from stockstream.core.thresholds import Thresholds
 from stockstream.core.tokens import TokenRules
 from stockstream.engine import Limits
 from stockstream.gateway.authentication import AuthSettings
+from stockstream.gateway.documents import DocumentSettings
 from stockstream.gateway.servers import ServerSettings
 from stockstream.gateway.web import WebSettings
 from stockstream.providers import ProviderSettings
+from stockstream.services.sync import SyncSettings
 
 
 def provider_settings(settings: Settings) -> ProviderSettings:
@@ -84,4 +87,23 @@ def thresholds(settings: Settings) -> Thresholds:
         max_error_rate=settings.max_error_rate,
         max_memory_mb=settings.max_memory_mb,
         max_message_rate=settings.max_message_rate,
+    )
+
+
+def document_settings(settings: Settings) -> DocumentSettings:
+    """Return where documents are, and how they are kept."""
+    pairs = (pair.split("=", 1) for pair in settings.sync_strategies)
+    return DocumentSettings(
+        database_url=settings.database(),
+        versions=settings.sync_history,
+        sync=SyncSettings(
+            strategy=settings.sync_strategy,
+            strategies=dict(pairs),
+            quota=Quota(
+                documents=settings.max_documents_per_user,
+                size=settings.max_document_bytes_per_user,
+            ),
+            retention_days=settings.sync_retention_days,
+        ),
+        items_per_second=settings.max_syncs_per_second,
     )

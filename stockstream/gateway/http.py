@@ -17,6 +17,9 @@ from stockstream.wire.parameters import ClientParameters, NoParameters
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = structlog.get_logger(__name__)
 
+#: Of statuses that aiohttp answers with by itself.
+_CODES: Final = {404: "not_found", 413: "too_large"}
+
 _INDEX: Final = """stockstream: real-time stock quotes for Socket.IO clients.
 
 /socket.io/           connect a Socket.IO client here
@@ -101,7 +104,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        code = "not_found" if error.status == 404 else "invalid_request"
+        code = _CODES.get(error.status, "invalid_request")
         response = error_response(error.status, "http_error", code, error.reason)
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]

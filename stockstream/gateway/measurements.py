@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from stockstream.core.circuit_breaker import CircuitState
 from stockstream.engine import AsyncServer
 from stockstream.gateway.authentication import Authenticator
+from stockstream.gateway.document_news import DocumentNews
 from stockstream.gateway.expiry import Expiry
 from stockstream.gateway.exposition import Exposition
 from stockstream.gateway.fanout import Fanout
@@ -18,6 +19,7 @@ from stockstream.services.deriving import Derivations
 from stockstream.services.event_bus import EventBus
 from stockstream.services.monitoring import PerformanceMonitor
 from stockstream.services.streaming import StreamingService
+from stockstream.services.sync import SyncService
 from stockstream.storage.memory import MemoryQuoteStore
 from stockstream.storage.redis import RedisQuoteStore
 from stockstream.storage.writer import WriteBehind
@@ -245,4 +247,43 @@ def describe_monitor(page: Exposition, monitor: PerformanceMonitor) -> None:
         "1 for each alert that fires.",
         lambda: {alert.type: 1.0 for alert in monitor.firing_alerts},
         label="alert",
+    )
+
+
+def describe_documents(page: Exposition, sync: SyncService, news: DocumentNews) -> None:
+    """Show documents, and what devices send."""
+    page.counter(
+        "sync_items",
+        "Changes of documents that devices sent, by what became of them.",
+        lambda: sync.results,
+        label="status",
+    )
+    page.counter(
+        "sync_failures",
+        "Requests for documents that the store did not answer.",
+        lambda: sync.failures,
+    )
+    page.latency(
+        "sync_latency_seconds",
+        "From the receipt of changes to their being durable, once a request.",
+        lambda: sync.latency,
+    )
+    page.counter(
+        "document_notifications",
+        "Clients told of a change that another made.",
+        lambda: news.told,
+    )
+    page.gauge(
+        "document_store",
+        "Users, documents, conflicts that wait, and bytes that the store holds.",
+        lambda: {
+            name: float(getattr(sync.figures, name))
+            for name in ("users", "documents", "conflicts", "size")
+        },
+        label="what",
+    )
+    page.counter(
+        "documents_forgotten",
+        "Records of deletions, decided conflicts and changes that grew too old.",
+        lambda: sync.forgotten,
     )

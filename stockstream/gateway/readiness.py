@@ -1,6 +1,7 @@
 """Whether this node can serve, and what keeps it from doing so."""
 
 from stockstream.core.circuit_breaker import CircuitState
+from stockstream.document_ports import DocumentStore
 from stockstream.errors import StoreUnavailableError
 from stockstream.gateway.http import Dependency
 from stockstream.gateway.keys import KeySource, RemoteKeys
@@ -23,17 +24,19 @@ class Readiness:
         store: QuoteStore,
         store_name: str,
         keys: KeySource | None,
+        documents: DocumentStore,
     ) -> None:
         self._streaming = streaming
         self._store = store
         self._store_name = store_name
         self._keys = keys
+        self._documents = documents
         #: Set when the node has begun to shut down.
         self.draining = False
 
     async def check(self) -> list[Dependency]:
         """Return the state of each dependency now."""
-        found = [self._node(), self._provider(), await self._stored()]
+        found = [self._node(), self._provider(), await self._stored(), await self._documented()]
         if isinstance(self._keys, RemoteKeys):
             found.append(_identities(self._keys))
         return found
@@ -58,6 +61,16 @@ class Readiness:
         except StoreUnavailableError as error:
             return Dependency(name=self._store_name, ready=False, state=str(error), required=False)
         return Dependency(name=self._store_name, ready=True, state="answering", required=False)
+
+    async def _documented(self) -> Dependency:
+        name = "documents"
+        if not self._documents.opened:
+            return Dependency(name=name, ready=True, state="not used yet", required=False)
+        try:
+            await self._documents.ping()
+        except StoreUnavailableError as error:
+            return Dependency(name=name, ready=False, state=str(error), required=False)
+        return Dependency(name=name, ready=True, state="answering", required=False)
 
 
 def _identities(keys: RemoteKeys) -> Dependency:

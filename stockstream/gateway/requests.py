@@ -19,6 +19,7 @@ from stockstream.errors import (
 )
 from stockstream.gateway.audience import UNTOLD, CatchUp, Member
 from stockstream.gateway.client import Client
+from stockstream.gateway.document_news import DocumentNews
 from stockstream.gateway.fanout import Fanout
 from stockstream.model import Position, StockUpdate, Symbol, parse_symbol, parse_timeframe
 from stockstream.ports import Clock
@@ -75,6 +76,7 @@ class Requests:
         bars: BarService,
         bar_updates: BarUpdates,
         fanout: Fanout,
+        news: DocumentNews,
         clock: Clock,
     ) -> None:
         self._subscriptions = subscriptions
@@ -82,6 +84,7 @@ class Requests:
         self._bars = bars
         self._bar_updates = bar_updates
         self._fanout = fanout
+        self._news = news
         self._clock = clock
         self._catching_up: set[asyncio.Task[None]] = set()
 
@@ -116,7 +119,7 @@ class Requests:
             self._note(client, channel.name, request.max_rate)
             seen = since.get(channel.name)
             if seen is None or channel.symbol is None or not _is_quote(channel):
-                self._join(channel, member)
+                self._join(client, channel, member)
             else:
                 catch_up = self._hold(client, channel.name, member)
                 returning.append((channel.symbol, catch_up, seen))
@@ -234,7 +237,7 @@ class Requests:
             rate = client.rates.get(event)
             if event in fresh or rate is not None or not _is_quote(channel):
                 member = Member(client.connection, client.form, rate, client.floors)
-                self._join(channel, member)
+                self._join(client, channel, member)
 
     async def aclose(self) -> None:
         """Give up what is still being read for returning clients."""
@@ -268,8 +271,11 @@ class Requests:
         else:
             client.rates[event] = rate
 
-    def _join(self, channel: Channel, member: Member) -> None:
-        if channel.symbol is None or not _is_quote(channel):
+    def _join(self, client: Client, channel: Channel, member: Member) -> None:
+        if channel.name == names.DOCUMENT_CHANGED:
+            # Of its own user's only.
+            self._news.join(client)
+        elif channel.symbol is None or not _is_quote(channel):
             self._fanout.join(channel.name, member)
         else:
             self._fanout.join_waiting(channel.name, member)
@@ -348,7 +354,10 @@ class Requests:
         client.rates.pop(channel.name, None)
         client.histories -= {channel.name}
         if self._subscriptions.remove(client, channel.name):
-            self._fanout.leave(channel.name, client.connection)
+            if channel.name == names.DOCUMENT_CHANGED:
+                self._news.leave(client)
+            else:
+                self._fanout.leave(channel.name, client.connection)
             self._release(channel)
 
     def _want(self, client: Client, channel: Channel) -> None:

@@ -12,12 +12,14 @@ _encoder: Final = msgspec.json.Encoder()
 #: Bytes below which compressing an answer costs more than it saves.
 _WORTH_COMPRESSING: Final = 1_024
 #: By code; every other refusal is the client's fault.
-_STATUS: Final = {
+STATUS: Final = {
     "unauthorized": 401,
     "token_expired": 401,
     "forbidden": 403,
+    "quota_exceeded": 403,
     "rate_limited": 429,
     "subscription_limit": 429,
+    "too_large": 413,
     "unavailable": 503,
 }
 
@@ -67,7 +69,7 @@ def refusal_response(
         status: of HTTP; None: as its code says.
         retry_after: seconds after which it may be tried again, where that may help.
     """
-    status = status or _STATUS.get(error.code, 400)
+    status = status or STATUS.get(error.code, 400)
     response = error_response(status, kind, error.code, str(error))
     if error.retryable:
         response.headers[hdrs.RETRY_AFTER] = str(retry_after)

@@ -17,6 +17,7 @@ from stockstream.gateway.fanout import Fanout
 from stockstream.gateway.recovery import Recovery, Return
 from stockstream.gateway.requests import Requests
 from stockstream.gateway.sessions import Sessions
+from stockstream.gateway.sync import SyncDoor
 from stockstream.ports import Clock
 from stockstream.services.streaming import StreamingService
 from stockstream.wire import names
@@ -46,12 +47,21 @@ class SocketGateway:
         fanout: Fanout,
         recovery: Recovery,
         sessions: Sessions,
+        sync: SyncDoor,
         clock: Clock,
     ) -> None:
         self._requests = requests
         self._subscriptions = subscriptions
         self._streaming = streaming
         self._fanout = fanout
+        self._answers: dict[str, Answer] = {
+            names.SUBSCRIBE: requests.subscribe,
+            names.UNSUBSCRIBE: requests.unsubscribe,
+            names.GET_STOCK_DATA: requests.get_stock_data,
+            names.SYNC: sync.sync,
+            names.SYNC_SINCE: sync.sync_since,
+            names.AUTHENTICATE: sessions.authenticate,
+        }
         #: Remembers those who lost their connection.
         self.recovery = recovery
         #: Lets clients in, for as long as their tokens are good.
@@ -99,12 +109,8 @@ class SocketGateway:
 
         server.on("connect", connect)
         server.on("disconnect", self._disconnected)
-        server.on(names.SUBSCRIBE, self._handler(names.SUBSCRIBE, self._requests.subscribe))
-        server.on(names.UNSUBSCRIBE, self._handler(names.UNSUBSCRIBE, self._requests.unsubscribe))
-        server.on(
-            names.GET_STOCK_DATA, self._handler(names.GET_STOCK_DATA, self._requests.get_stock_data)
-        )
-        server.on(names.AUTHENTICATE, self._handler(names.AUTHENTICATE, self.sessions.authenticate))
+        for event, answer in self._answers.items():
+            server.on(event, self._handler(event, answer))
         server.on("*", self._unknown)
 
     # --- clients that do not speak Socket.IO --------------------------------------------------

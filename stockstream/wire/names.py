@@ -12,6 +12,8 @@ SUBSCRIBE: Final = "subscribe"
 UNSUBSCRIBE: Final = "unsubscribe"
 GET_STOCK_DATA: Final = "get_stock_data"
 AUTHENTICATE: Final = "authenticate"
+SYNC: Final = "sync"
+SYNC_SINCE: Final = "sync_since"
 
 # Server to client.
 CONNECTED: Final = "connected"
@@ -22,6 +24,9 @@ AUTHENTICATED: Final = "authenticated"
 ERROR: Final = "error"
 PERFORMANCE_METRICS: Final = "performance_metrics"
 PERFORMANCE_ALERT: Final = "performance_alert"
+SYNCED: Final = "synced"
+DOCUMENTS: Final = "documents"
+DOCUMENT_CHANGED: Final = "document_changed"
 
 _STOCK_UPDATE: Final = "stock_update_"
 _BAR_UPDATE: Final = "bar_update_"
@@ -32,8 +37,14 @@ _EVENTS: Final = (
     f"{_BAR_UPDATE}<SYMBOL>_<TIMEFRAME>",
     PERFORMANCE_METRICS,
     PERFORMANCE_ALERT,
+    DOCUMENT_CHANGED,
 )
-_OPS_EVENTS: Final = frozenset({PERFORMANCE_METRICS, PERFORMANCE_ALERT})
+#: What a client has to be to hear of those that are not for anybody.
+_ROLES: Final = {
+    PERFORMANCE_METRICS: UserRole.OPS,
+    PERFORMANCE_ALERT: UserRole.OPS,
+    DOCUMENT_CHANGED: UserRole.USER,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,7 @@ def bar_update(symbol: Symbol, timeframe: Timeframe) -> str:
 
 def available_events(identity: Identity) -> list[str]:
     """Return what ``connected`` announces: the events that a client may subscribe to."""
-    return [name for name in _EVENTS if name not in _OPS_EVENTS or identity.may(UserRole.OPS)]
+    return [name for name in _EVENTS if identity.may(_ROLES.get(name))]
 
 
 def parse_channel(name: str) -> Channel:
@@ -83,8 +94,8 @@ def parse_channel(name: str) -> Channel:
         text, _, timeframe_text = name[len(_BAR_UPDATE) :].rpartition("_")
         symbol, timeframe = parse_symbol(text), parse_timeframe(timeframe_text)
         return Channel(bar_update(symbol, timeframe), symbol, timeframe)
-    if name in _OPS_EVENTS:
-        return Channel(name, role=UserRole.OPS)
+    if name in _ROLES:
+        return Channel(name, role=_ROLES[name])
     raise UnknownEventError(f"there is no event {name[:64]!r}", event=name[:64])
 
 

@@ -44,6 +44,7 @@ async def test_readiness_names_each_dependency() -> None:
                     "node": {"ready": True, "required": True, "state": "serving"},
                     "provider": {"ready": True, "required": False, "state": "answering"},
                     "memory": {"ready": True, "required": False, "state": "answering"},
+                    "documents": {"ready": True, "required": False, "state": "not used yet"},
                 },
             },
         )

@@ -17,6 +17,7 @@ from stockstream.engine import Connection
 from stockstream.gateway import recovery as recovery_module
 from stockstream.gateway import requests as requests_module
 from stockstream.gateway.client import Client
+from stockstream.gateway.document_news import DocumentNews
 from stockstream.gateway.fanout import Fanout
 from stockstream.gateway.recovery import Recovery
 from stockstream.gateway.requests import Requests
@@ -186,6 +187,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
             bars=bars,
             bar_updates=BarUpdates(bars, self.clock, lambda *_: None),
             fanout=self.fanout,
+            news=DocumentNews(self.clock),
             clock=self.clock,
         )
         self.recovery = Recovery(

@@ -1,0 +1,124 @@
+"""JSON in the one form that everybody writes alike (RFC 8785), and its checksum.
+
+A browser gets the same text for the same value, so both sides can compare documents by checksum:
+keys in the order of their UTF-16 code units, no blanks, numbers and strings as JavaScript writes
+them. As in JavaScript, every number is a double.
+"""
+
+from collections.abc import Iterator
+from hashlib import sha256
+from json.encoder import encode_basestring
+from typing import Any, Final
+
+import msgspec
+
+from stockstream.errors import InvalidPayloadError
+
+#: Levels of nesting that are taken.
+MAX_DEPTH: Final = 64
+#: Above it not every whole number is a double.
+_EXACT: Final = 2**53
+_WORDS: Final = {True: "true", False: "false", None: "null"}
+
+_decode = msgspec.json.Decoder().decode
+
+
+def canonical(value: Any, field: str = "data") -> str:
+    """Return a value as canonical JSON.
+
+    Args:
+        value: what JSON can say; numbers are finite.
+        field: what it is called where it is refused.
+
+    Raises:
+        InvalidPayloadError: JSON has no word for it, or it is nested too deeply.
+    """
+    try:
+        text = "".join(_write(value, MAX_DEPTH))
+        # Half a character has no UTF-8.
+        text.encode()
+    except _Unspeakable as error:
+        raise InvalidPayloadError(f"{field}: {error}") from None
+    except UnicodeEncodeError:
+        raise InvalidPayloadError(f"{field}: a string ends within a character") from None
+    return text
+
+
+def checksum(text: str) -> str:
+    """Return the checksum of canonical JSON, as documents carry it."""
+    return f"sha256:{sha256(text.encode()).hexdigest()}"
+
+
+def parse(text: str) -> Any:
+    """Return the value that canonical JSON stands for."""
+    return _decode(text)
+
+
+class _Unspeakable(Exception):
+    """What JSON has no word for."""
+
+
+def _write(value: Any, levels: int) -> Iterator[str]:
+    if isinstance(value, str):
+        yield encode_basestring(value)
+    elif value is None or isinstance(value, bool):
+        yield _WORDS[value]
+    elif isinstance(value, int | float):
+        yield _number(value)
+    elif isinstance(value, dict | list | tuple):
+        if not levels:
+            raise _Unspeakable(f"nested deeper than {MAX_DEPTH} levels")
+        yield from (
+            _object(value, levels - 1) if isinstance(value, dict) else _array(value, levels - 1)
+        )
+    else:
+        raise _Unspeakable(f"JSON has no {type(value).__name__}")
+
+
+def _object(value: dict[Any, Any], levels: int) -> Iterator[str]:
+    separator = "{"
+    for key in _in_order(value):
+        yield f"{separator}{encode_basestring(key)}:"
+        yield from _write(value[key], levels)
+        separator = ","
+    yield "{}" if separator == "{" else "}"
+
+
+def _array(value: list[Any] | tuple[Any, ...], levels: int) -> Iterator[str]:
+    separator = "["
+    for each in value:
+        yield separator
+        yield from _write(each, levels)
+        separator = ","
+    yield "[]" if separator == "[" else "]"
+
+
+def _in_order(value: dict[Any, Any]) -> list[str]:
+    if not all(isinstance(key, str) for key in value):
+        raise _Unspeakable("names of fields must be strings")
+    if all(key.isascii() for key in value):
+        return sorted(value)
+    return sorted(value, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int) and -_EXACT <= value <= _EXACT:
+        return str(value)
+    try:
+        text = repr(float(value))
+    except OverflowError:
+        raise _Unspeakable("a number is too large") from None
+    mantissa, _, exponent_text = text.partition("e")
+    if not exponent_text:
+        if not mantissa[-1].isdecimal():
+            raise _Unspeakable(f"JSON has no {mantissa}")
+        return "0" if value == 0 else mantissa.removesuffix(".0")
+    # From here on Python and JavaScript differ in when they write an exponent, and how.
+    exponent = int(exponent_text)
+    sign = "-" if mantissa.startswith("-") else ""
+    digits = mantissa.lstrip("-").replace(".", "")
+    if 0 < exponent < 21:
+        return sign + digits.ljust(exponent + 1, "0")
+    if -7 < exponent < 0:
+        return f"{sign}0.{'0' * (-exponent - 1)}{digits}"
+    return f"{mantissa.removesuffix('.0')}e{exponent:+d}"
