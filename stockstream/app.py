@@ -16,20 +16,23 @@ import structlog
 from aiohttp import web
 
 from stockstream.clock import SystemClock
+from stockstream.clustering import Clustering
 from stockstream.config import Settings
 from stockstream.core.subscriptions import Subscriptions
 from stockstream.engine import AppRunner, AsyncServer, TrustedProxies
-from stockstream.errors import ConfigError, DrainTimeoutError
+from stockstream.errors import ConfigError, DrainTimeoutError, StoreUnavailableError
 from stockstream.gateway import measurements
 from stockstream.gateway.authentication import open_authenticator
 from stockstream.gateway.client import Client
+from stockstream.gateway.cluster_measurements import describe_cluster
 from stockstream.gateway.documents import Documents
 from stockstream.gateway.expiry import Expiry
 from stockstream.gateway.exposition import Exposition
 from stockstream.gateway.fanout import Fanout
-from stockstream.gateway.http import HttpDoor, errors_as_json
+from stockstream.gateway.http import Dependency, HttpDoor, errors_as_json
 from stockstream.gateway.http_identity import identified
 from stockstream.gateway.keys import RemoteKeys
+from stockstream.gateway.lost_sessions import SessionsInMemory
 from stockstream.gateway.readiness import Readiness
 from stockstream.gateway.recovery import Recovery
 from stockstream.gateway.requests import Requests
@@ -46,14 +49,13 @@ from stockstream.ports import Clock, QuoteStore
 from stockstream.providers import open_provider
 from stockstream.services.bar_updates import BarUpdates
 from stockstream.services.bars import BarService
+from stockstream.services.contract import Streaming
 from stockstream.services.deriving import BarsOfOthers, Derivations
 from stockstream.services.event_bus import EventBus
 from stockstream.services.lookups import Lookups
 from stockstream.services.monitoring import PerformanceMonitor
-from stockstream.services.streaming import StreamingService, StreamingSettings
+from stockstream.services.streaming import StreamingService
 from stockstream.storage.memory import MemoryQuoteStore
-from stockstream.storage.redis import RedisQuoteStore
-from stockstream.storage.redis_client import open_redis
 from stockstream.storage.reference_file import load_reference
 from stockstream.storage.writer import WriteBehind
 from stockstream.wire import names
@@ -64,6 +66,7 @@ from stockstream.wiring import (
     document_settings,
     provider_settings,
     server_settings,
+    streaming_settings,
     thresholds,
     web_settings,
 )
@@ -73,6 +76,10 @@ log = structlog.get_logger(__name__)
 #: Objects created, less those gone, between two looks of the collector at the young ones. Tens of
 #: thousands of connections live long: looking at them all the time finds nothing.
 _GC_THRESHOLD: Final = 50_000
+#: Clients a second that are sent to other nodes when this one ends, and the part of the time for
+#: draining that may be spent on it.
+_MOVED_PER_SECOND: Final = 200
+_SPREAD: Final = 0.4
 
 
 class Node:
@@ -84,36 +91,20 @@ class Node:
         self.expiry = Expiry(clock, self.authenticator.rules.leeway_ms)
         self.bus = EventBus(clock=clock, random=random)
         self.provider = open_provider(provider_settings(settings), clock)
-        self.store: QuoteStore = (
-            RedisQuoteStore(open_redis(settings.redis_url))
+        self.cluster = (
+            Clustering(settings.redis_url, settings, clock, random, self._drop)
             if settings.redis_url
-            else MemoryQuoteStore(clock)
+            else None
         )
+        self.store: QuoteStore = self.cluster.store if self.cluster else MemoryQuoteStore(clock)
         self.writer = WriteBehind(self.store, clock=clock, random=random)
         # No other process has this order: a mark of theirs must not be taken for one of ours.
-        order = secrets.token_hex(4) if settings.recovery_window else ""
-        self.fanout = Fanout(clock, order=order)
+        recovers = bool(settings.recovery_window) and self.cluster is None
+        self.fanout = Fanout(clock, order=secrets.token_hex(4) if recovers else "")
         self.derived = Derivations(settings.derived, self.fanout)
         bars = self.provider.bars
         self.bars = BarService(bars and BarsOfOthers(bars, self.derived), clock)
-        self.streaming = StreamingService(
-            provider=self.provider,
-            store=self.store,
-            recorder=self.writer,
-            sink=self.derived if settings.derived else self.fanout,
-            bus=self.bus,
-            bars=self.bars,
-            derived=self.derived,
-            reference={**load_reference(settings.reference_file), **settings.reference},
-            clock=clock,
-            random=random,
-            settings=StreamingSettings(
-                update_interval=settings.update_interval,
-                batch_size=settings.batch_size,
-                subscription_timeout=settings.subscription_timeout,
-                max_symbols=settings.max_symbols,
-            ),
-        )
+        self.streaming = self._open_streaming(clock, random)
         subscriptions: Subscriptions[Client] = Subscriptions(
             max_clients=settings.max_subscriptions,
             max_events=settings.max_subscriptions_per_client,
@@ -130,13 +121,18 @@ class Node:
             clock=clock,
         )
         self.recovery = Recovery(
-            window=settings.recovery_window,
-            secret=secrets.token_bytes(32),
+            secret=secrets.token_bytes(32) if recovers else b"",
+            lost=self.cluster.sessions
+            if self.cluster
+            else SessionsInMemory(settings.recovery_window, clock),
+            shared=self.cluster is not None,
             requests=self.requests,
             streaming=self.streaming,
             fanout=self.fanout,
             clock=clock,
         )
+        if self.cluster:
+            self.cluster.share_order(self.fanout, self.recovery)
         self.gateway = SocketGateway(
             requests=self.requests,
             subscriptions=subscriptions,
@@ -158,12 +154,11 @@ class Node:
             sources=[self.gateway],
             thresholds=thresholds(settings),
             interval=settings.metrics_interval,
+            redis_gone_for=self.cluster.redis_gone_for if self.cluster else None,
         )
-        store_name = "redis" if settings.redis_url else "memory"
         self.readiness = Readiness(
             streaming=self.streaming,
-            store=self.store,
-            store_name=store_name,
+            stored=self.cluster.dependencies if self.cluster else self._stored,
             keys=self.authenticator.keys,
             documents=self.documents.store,
         )
@@ -197,6 +192,44 @@ class Node:
             server.attach(app, PATHS[form])
         self.web.attach(app)
         return app
+
+    def _open_streaming(self, clock: Clock, random: Random) -> Streaming:
+        settings = self.settings
+        sink = self.derived if settings.derived else self.fanout
+        reference = {**load_reference(settings.reference_file), **settings.reference}
+        if self.cluster:
+            return self.cluster.open_streaming(
+                provider=self.provider,
+                sink=sink,
+                bus=self.bus,
+                bars=self.bars,
+                derived=self.derived,
+                reference=reference,
+            )
+        return StreamingService(
+            provider=self.provider,
+            store=self.store,
+            recorder=self.writer,
+            sink=sink,
+            bus=self.bus,
+            bars=self.bars,
+            derived=self.derived,
+            reference=reference,
+            clock=clock,
+            random=random,
+            settings=streaming_settings(settings),
+        )
+
+    async def _stored(self) -> list[Dependency]:
+        try:
+            await self.store.ping()
+        except StoreUnavailableError as error:
+            return [Dependency(name="memory", ready=False, state=str(error), required=False)]
+        return [Dependency(name="memory", ready=True, state="answering", required=False)]
+
+    async def _drop(self, sid: str) -> None:
+        for server in self.servers.values():
+            await server.drop(sid)
 
     def _open_web(self, clock: Clock) -> WebDoor:
         state = HttpDoor(
@@ -255,12 +288,22 @@ class Node:
         jobs.append(self.documents.sync.run())
         if isinstance(self.authenticator.keys, RemoteKeys):
             jobs.append(self.authenticator.keys.run())
+        if self.cluster:
+            jobs += self.cluster.jobs()
         return jobs
 
     async def tell_clients(self) -> None:
-        """End every session: clients are told, and come back to another node or later."""
+        """End every session: clients are told, and come back to another node or later.
+
+        Where there are other nodes, they are told one after the other: all at once would be too
+        many for those.
+        """
+        spread = _SPREAD * self.settings.shutdown_timeout if self.cluster else 0.0
+        spread = min(spread, self.gateway.connection_count / _MOVED_PER_SECOND)
         servers = self.servers.values()
-        await asyncio.gather(self.streams.shutdown(), *(server.shutdown() for server in servers))
+        await asyncio.gather(
+            self.streams.shutdown(), *(server.shutdown(spread=spread) for server in servers)
+        )
 
     def _describe(self, page: Exposition) -> None:
         measurements.describe_gateway(page, self.gateway, self.fanout)
@@ -275,6 +318,8 @@ class Node:
         measurements.describe_monitor(page, self.monitor)
         measurements.describe_web(page, self.web)
         measurements.describe_documents(page, self.documents.sync, self.documents.news)
+        if self.cluster:
+            describe_cluster(page, self.cluster.streaming, self.cluster.sessions)
 
 
 @asynccontextmanager
@@ -295,7 +340,7 @@ async def running_node(
     node = Node(settings, clock or SystemClock(), random or Random())
     async with AsyncExitStack() as stack:
         # What comes first here ends last.
-        stack.push_async_callback(node.store.aclose)
+        stack.push_async_callback(node.cluster.aclose if node.cluster else node.store.aclose)
         stack.push_async_callback(node.documents.store.aclose)
         stack.push_async_callback(node.provider.aclose)
         stack.push_async_callback(node.bus.aclose, settings.shutdown_timeout)
@@ -311,6 +356,8 @@ async def running_node(
         runner = node.runner()
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
+        if node.cluster:
+            stack.push_async_callback(node.cluster.leave)
         stack.push_async_callback(node.tell_clients)
         await stack.enter_async_context(_running(*node.jobs()))
         for symbol in settings.symbols:
@@ -320,6 +367,9 @@ async def running_node(
         yield node, url
         node.readiness.draining = True
         await site.stop()
+        # Clients have what others stream until they are told.
+        await node.streaming.hand_over()
+        await node.tell_clients()
 
 
 @asynccontextmanager

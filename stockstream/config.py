@@ -26,6 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from stockstream.cluster.membership import Role
 from stockstream.errors import ConfigError
 from stockstream.setting_types import (
     Count,
@@ -33,6 +34,7 @@ from stockstream.setting_types import (
     DerivedSymbols,
     Name,
     Networks,
+    NodeId,
     Origins,
     RedisUrl,
     References,
@@ -87,10 +89,8 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         8000, description="port to listen on; 0 takes a free one"
     )
-    node_id: str = Field(
+    node_id: NodeId = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}",
-        min_length=1,
-        max_length=128,
         description="name of this node in alerts, metrics and logs",
     )
 
@@ -164,7 +164,11 @@ class Settings(BaseSettings):
     )
 
     redis_url: RedisUrl | None = Field(
-        None, description="Redis for cache, history and other nodes; none: all in memory"
+        None, description="Redis through which nodes are one; none: one node, all in memory"
+    )
+    role: Role = Field(
+        Role.ALL,
+        description="gateway serves clients, feed streams from the provider, all does both",
     )
 
     database_url: DatabaseUrl | None = Field(
@@ -354,4 +358,4 @@ def _without_password(url: str) -> str:
     parts = urlsplit(url)
     shown = url.replace(f":{parts.password}@", f":{_HIDDEN}@", 1) if parts.password else url
     # In the address of a Unix socket it is an argument.
-    return re.sub(r"([?&]password=)[^&#]*", rf"\g<1>{_HIDDEN}", shown)
+    return re.sub(r"([?&](?:sentinel_)?password=)[^&#]*", rf"\g<1>{_HIDDEN}", shown)

@@ -392,15 +392,22 @@ class QuoteRecorder(Protocol):
 class QuoteSink(Protocol):
     """Where updates leave the streaming service: towards the clients."""
 
-    def publish(self, updates: Sequence[StockUpdate], received: float) -> None:
+    def publish(
+        self, updates: Sequence[StockUpdate], received: float, encoded: Sequence[bytes] = ()
+    ) -> None:
         """Send numbered updates on, in order, without waiting for anything.
 
         Args:
             updates: those of one symbol in order of ``seq``.
             received: monotonic time in seconds at which their quotes came in.
+            encoded: the same as JSON, where somebody has encoded them already.
         """
         ...
 
     def settle(self, update: StockUpdate) -> None:
         """Give the symbol's state to clients that still wait for their first update of it."""
+        ...
+
+    def renew(self, update: StockUpdate) -> None:
+        """Give the symbol's state to all its clients: updates before it may be missing."""
         ...

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 from pydantic_settings import NoDecode
-from redis.connection import parse_url
 
+from stockstream.cluster.address import parse_address
 from stockstream.core.derived_settings import read_derived
 from stockstream.core.reference import read_reference
 from stockstream.core.syncing import check_strategy_of_type
@@ -47,10 +47,19 @@ def _check_origin(text: str) -> str:
 
 def _check_redis_url(text: str) -> str:
     try:
-        parse_url(text)  # type: ignore[no-untyped-call]
+        parse_address(text)
     except ValueError:
         # Its own words may repeat a password.
-        raise ValueError("must be redis://host:port, rediss://host:port or unix://path") from None
+        raise ValueError(
+            "must be redis://host:port, redis+sentinel://host:port,…/master, "
+            "redis+cluster://host:port,… (each with rediss for TLS) or unix://path"
+        ) from None
+    return text
+
+
+def _check_node_id(text: str) -> str:
+    if not text.isprintable() or " " in text:
+        raise ValueError("must be a name without blanks")
     return text
 
 
@@ -92,6 +101,7 @@ Strategies = Annotated[
     NoDecode,
     BeforeValidator(_split),
 ]
+NodeId = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_node_id)]
 RedisUrl = Annotated[str, AfterValidator(_check_redis_url)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]

@@ -1,5 +1,7 @@
 """The settings, as each part of a node takes them."""
 
+from typing import Final
+
 from stockstream.config import Settings
 from stockstream.core.syncing import Quota
 from stockstream.core.thresholds import Thresholds
@@ -10,7 +12,11 @@ from stockstream.gateway.documents import DocumentSettings
 from stockstream.gateway.servers import ServerSettings
 from stockstream.gateway.web import WebSettings
 from stockstream.providers import ProviderSettings
+from stockstream.services.streaming import StreamingSettings
 from stockstream.services.sync import SyncSettings
+
+#: Seconds for which Redis may be out of reach before an alert fires.
+_REDIS_PATIENCE: Final = 2.0
 
 
 def provider_settings(settings: Settings) -> ProviderSettings:
@@ -53,6 +59,16 @@ def auth_settings(settings: Settings) -> AuthSettings:
     )
 
 
+def streaming_settings(settings: Settings) -> StreamingSettings:
+    """Return how prices are asked for."""
+    return StreamingSettings(
+        update_interval=settings.update_interval,
+        batch_size=settings.batch_size,
+        subscription_timeout=settings.subscription_timeout,
+        max_symbols=settings.max_symbols,
+    )
+
+
 def server_settings(settings: Settings) -> ServerSettings:
     """Return how Socket.IO clients may connect."""
     return ServerSettings(
@@ -87,6 +103,7 @@ def thresholds(settings: Settings) -> Thresholds:
         max_error_rate=settings.max_error_rate,
         max_memory_mb=settings.max_memory_mb,
         max_message_rate=settings.max_message_rate,
+        max_redis_gap=_REDIS_PATIENCE if settings.redis_url else None,
     )
 
 

@@ -16,6 +16,7 @@ from stockstream.app import running_node, serve
 from stockstream.cli import app
 from stockstream.errors import ConfigError, DrainTimeoutError
 from stockstream.model import StockUpdate, Symbol
+from stockstream.services.streaming import StreamingService
 from tests.gateway.nodes import provided, running, settings, until
 from tests.support.providers import FakePoller, FakeProvider
 from tests.support.wire_client import ClosedByServer
@@ -47,6 +48,7 @@ async def serve_until_crash() -> None:
     async with running() as node:
         # What ends the streams that nobody wants any more looks for them after each release.
         streaming = node.node.streaming
+        assert isinstance(streaming, StreamingService)
         with patch.object(streaming._wanted._demand, "expire", side_effect=Crash):
             streaming.acquire(AAPL)
             streaming.release(AAPL)

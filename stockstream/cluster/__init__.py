@@ -44,8 +44,6 @@ had accepted (a replica took over that had not received them yet): numbers are n
 A commit whose outcome is unknown is offered again as it was: each :class:`~.quote_log.Change` has
 a serial, and happens once. Commits of one symbol must not overlap.
 
-A node that is alone takes :class:`~.memory.MemoryQuoteLog` and :class:`~.memory.MemoryQuoteBus`.
-
 What Redis must allow: scripts with ``INFO``, keys under ``stockstream:`` and ``stock:``, channels
 under ``stockstream:``, and no eviction of keys (``maxmemory-policy noeviction``).
 """

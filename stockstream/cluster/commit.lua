@@ -6,8 +6,9 @@
 -- ARGV: node, command to publish with, prefix of channels, epoch for sequences that start anew,
 --       most updates kept, seconds that a log lives, a value lives, a history lives ('' where the
 --       documented keys are not written here); then, each in one string to keep them few: of each
---       group "partition token symbols"; of each symbol "name epoch seq restart changes", where
---       epoch and seq are what the caller was told last, and restart is 1 to start anew; of each
+--       group "partition token symbols"; of each symbol "name epoch seq anew changes", where
+--       epoch and seq are what the caller was told last, and anew names the epoch that begins with
+--       the first change, or is '-'; of each
 --       change "serial price timestamp body", the body being the payload without seq, epoch and
 --       closing brace.
 -- Returns for each group false where it is refused, else of each symbol: epoch ('' where a new one
@@ -44,12 +45,13 @@ end
 -- epoch seq price offset node serial lineage origin renewed payload
 local STATE = '^(%S+) (%d+) (%S+) %d+ (%S+) (%d+) (%S*) (%d+) (%d+) '
 
-local SYMBOL = '^(%S+) (%S*) (%d*) ([01]) (%d+)$'
+local SYMBOL = '^(%S+) (%S*) (%d*) (%S+) (%d+)$'
 local CHANGE = '^(%d+) (%S+) (%d+) (.*)$'
 
-local function load(state_key, known_epoch, known_seq, restart)
+local function load(state_key, known_epoch, known_seq, anew)
   local held = redis.call('GET', state_key)
-  local state = { restart = restart }
+  -- The epoch that is to begin, if any.
+  local state = {}
   local owner, serial, last_lineage, renewed
   if held then
     state.epoch, state.seq, state.price, owner, serial, last_lineage, state.origin, renewed =
@@ -57,10 +59,14 @@ local function load(state_key, known_epoch, known_seq, restart)
   end
   if not state.epoch then
     state.origin = digits(math.max(origin, now_us - tonumber(log_ttl) * 1000000))
-    state.restart = true
-  elseif last_lineage ~= lineage and not (known_epoch == state.epoch and known_seq == state.seq) then
-    -- Nobody can say that nothing is missing between what is held and what comes now.
-    state.restart, state.lost = true, true
+    state.begins = anew or fresh_epoch
+  else
+    -- Where it has begun already, this is offered once more.
+    state.begins = anew ~= state.epoch and anew
+    if last_lineage ~= lineage and not (known_epoch == state.epoch and known_seq == state.seq) then
+      -- Nobody can say that nothing is missing between what is held and what comes now.
+      state.begins, state.lost = state.begins or fresh_epoch, true
+    end
   end
   state.seq = tonumber(state.seq or 0)
   state.serial = owner == node and tonumber(serial) or -1
@@ -73,7 +79,7 @@ local function begin_anew(log_key, state)
     redis.call('DEL', log_key)
     state.origin = digits(offset)
   end
-  state.epoch, state.seq, state.price, state.restart = fresh_epoch, 0, false, false
+  state.epoch, state.seq, state.price, state.begins = state.begins, 0, false, false
 end
 
 local function save(state_key, state, payload)
@@ -114,15 +120,15 @@ local function write_documented(value_key, history_key, added, began)
 end
 
 local function commit_symbol()
-  local symbol, known_epoch, known_seq, restart, count = string.match(ARGV[at], SYMBOL)
+  local symbol, known_epoch, known_seq, anew, count = string.match(ARGV[at], SYMBOL)
   local state_key, log_key = KEYS[key], KEYS[key + 1]
-  local state = load(state_key, known_epoch, known_seq, restart == '1')
+  local state = load(state_key, known_epoch, known_seq, anew ~= '-' and anew)
   local lines, entries, added, seqs, began = {}, {}, {}, {}, false
   for i = at + 1, at + count do
     local serial, price, timestamp, body = string.match(ARGV[i], CHANGE)
     local seq = 0
     if tonumber(serial) > state.serial then
-      if state.restart then
+      if state.begins then
         begin_anew(log_key, state)
         began = true
       end
@@ -150,7 +156,7 @@ local function commit_symbol()
     redis.call(publish, prefix .. symbol, table.concat(lines, '\n'))
   end
   -- Where a new epoch is still due, the caller must not believe in the old one.
-  return { not (state.restart and state.lost) and state.epoch or '', state.seq, unpack(seqs) }
+  return { not (state.begins and state.lost) and state.epoch or '', state.seq, unpack(seqs) }
 end
 
 local reply = {}

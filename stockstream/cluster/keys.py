@@ -19,6 +19,14 @@ ORIGIN: Final = f"{_PREFIX}:origin"
 #: Hash: node -> version of its demand.
 DEMAND_VERSIONS: Final = f"{_PREFIX}:demand"
 
+#: What private ids are made with, and the name of the one order: "order secret".
+RECOVERY: Final = f"{_PREFIX}:recovery"
+
+
+def session(sid: str) -> str:
+    """The session of a client: "node guard record"."""
+    return f"{_PREFIX}:session:{sid}"
+
 
 def state(symbol: str) -> str:
     """The current value of a symbol and where its numbers stand, in one string (commit.lua)."""
@@ -60,6 +68,8 @@ class Channels:
         self.demand = f"{prefix}:demand"
         #: Word that members or leases have changed.
         self.members = f"{prefix}:members"
+        #: Followed by a node: sessions that another node has taken over from it.
+        self.sessions_prefix = f"{prefix}:sessions:"
         self._canary_prefix = f"{prefix}:canary:"
 
     def quotes(self, symbol: str) -> str:

@@ -135,6 +135,25 @@ class RedisLink:
         async with link_call(within=self.timeout), self._free:
             await pipeline.execute()
 
+    async def agree(self, key: str, proposed: str) -> bytes:
+        """Return what a key holds; what is proposed, where it held nothing.
+
+        Raises:
+            StoreUnavailableError: Redis can't be reached.
+        """
+        async with link_call(within=self.timeout), self._free:
+            before: Any = await self.client.set(key, proposed, nx=True, get=True)
+        return proposed.encode() if before is None else bytes(before)
+
+    async def ping(self) -> None:
+        """Answer when the master of our keys does.
+
+        Raises:
+            StoreUnavailableError: it does not.
+        """
+        async with link_call(within=self.timeout), self._free:
+            await self.client.get(keys.OFFSET)
+
     async def locate(self) -> Endpoint:
         """Return where the master of our keys listens.
 

@@ -45,7 +45,17 @@ class MembershipListener(Protocol):
     """Who wants to know; nothing here may wait but :meth:`releasing`."""
 
     def acquired(self, partitions: Mapping[int, int]) -> None:
-        """Take over partitions, each with its fencing token; commits with it are accepted."""
+        """Take over partitions, each with its fencing token; commits with it are accepted.
+
+        One that was owned before has a new token: its lease had run out, and nobody took it.
+        """
+        ...
+
+    def isolated(self, partitions: Collection[int]) -> None:
+        """Learn that nobody can say any more who owns these, for Redis is out of reach.
+
+        Each is acquired or lost when it can be said again.
+        """
         ...
 
     async def releasing(self, partitions: Collection[int]) -> None:
@@ -57,7 +67,7 @@ class MembershipListener(Protocol):
         ...
 
     def lost(self, partitions: Collection[int]) -> None:
-        """Stop streaming partitions: released, taken by somebody else, or no longer certain."""
+        """Stop streaming partitions: released, or taken by somebody else."""
         ...
 
     def members(self, nodes: Mapping[str, Role]) -> None:
@@ -110,8 +120,16 @@ class Membership:
         self._woken = asyncio.Event()
         self._ticking = asyncio.Lock()
         self._left = False
+        # Partitions that were owned when Redis was lost.
+        self._orphans: set[int] = set()
+        # Until when members that Redis does not know (yet) are believed to be here.
+        self._patient_until = self._certain_until
         #: How often Redis could not be reached in time.
         self.failures = 0
+        #: Since when it can't, on the monotonic clock; None while it can.
+        self.failing_since: float | None = None
+        #: Since when it can, the same way; meaningless while it can't.
+        self.answering_since = self._certain_until
 
     @property
     def isolated(self) -> bool:
@@ -162,6 +180,18 @@ class Membership:
                 if self._left or desired == self._desired():
                     return
 
+    async def retire(self) -> None:
+        """Hand over everything at once and stream nothing more, but stay here for the clients.
+
+        Raises:
+            StoreUnavailableError: Redis can't be reached; others take over when the leases expire.
+        """
+        async with self._ticking:
+            self.role = Role.GATEWAY
+            owned = set(self._tokens)
+            await self._release(owned)
+            await self._exchange(set(), owned)
+
     async def leave(self) -> None:
         """Hand over everything at once, and wake the others; :meth:`run` ends.
 
@@ -179,7 +209,10 @@ class Membership:
                 args = [self.node, link.publish, link.channels.members]
                 await link.run(_LEAVE, script_keys, args)
             finally:
-                self._lose(set(self._tokens))
+                gone, self._tokens = self._orphans | self._tokens.keys(), {}
+                self._orphans.clear()
+                if gone:
+                    self._listener.lost(gone)
 
     def _desired(self) -> set[int]:
         if not self.role.streams:
@@ -199,8 +232,11 @@ class Membership:
     async def _tick(self, desired: set[int]) -> None:
         surplus = self._surplus(desired)
         await self._release(surplus)
-        if self._left:
-            return
+        if not self._left:
+            await self._exchange(desired, surplus)
+
+    async def _exchange(self, desired: set[int], surplus: set[int]) -> None:
+        """Tell Redis what we want and give up, and learn what we have and who is here."""
         link = self._link
         actions = "".join(
             "r" if p in surplus else "a" if p in desired else "k" if p in self._tokens else "-"
@@ -210,13 +246,18 @@ class Membership:
         args += (link.publish, link.channels.members, actions)
         script_keys = [keys.NODES, keys.ROLES, keys.LEASES, keys.TOKEN, keys.DEMAND_VERSIONS]
         sent = self._clock.monotonic()
-        members, held = await link.run(
+        joined, members, held = await link.run(
             _TICK, script_keys, args, within=min(link.timeout, self._ttl / 2)
         )
         if self._clock.monotonic() >= sent + self._ttl:
             # The answer is older than what it promises.
             return
         self._certain_until = sent + self._ttl
+        if self.failing_since is not None:
+            self.failing_since, self.answering_since = None, sent
+        if joined and self._members:
+            # Redis forgot us, and so perhaps the others: what is theirs is not to be grabbed.
+            self._patient_until = sent + self._ttl
         self._take_tokens({int(p): int(t) for p, t in zip(held[::2], held[1::2], strict=True)})
         pairs = zip(members[::2], members[1::2], strict=True)
         self._take_members({node.decode(): Role(role.decode()) for node, role in pairs})
@@ -232,7 +273,11 @@ class Membership:
 
     def _take_tokens(self, tokens: dict[int, int]) -> None:
         before = self._tokens
-        self._lose({p for p, token in before.items() if tokens.get(p) != token})
+        gone = (before.keys() | self._orphans) - tokens.keys()
+        self._orphans.clear()
+        self._tokens = {p: token for p, token in before.items() if p in tokens}
+        if gone:
+            self._listener.lost(gone)
         acquired = {p: token for p, token in tokens.items() if before.get(p) != token}
         self._tokens = tokens
         if acquired:
@@ -240,6 +285,8 @@ class Membership:
             self._listener.acquired(acquired)
 
     def _take_members(self, members: dict[str, Role]) -> None:
+        if self._clock.monotonic() < self._patient_until:
+            members = {**self._members, **members}
         if members != self._members:
             log.info("members_changed", nodes=len(members))
             self._members = members
@@ -247,11 +294,10 @@ class Membership:
 
     def _missed(self, error: StoreUnavailableError) -> None:
         self.failures += 1
+        if self.failing_since is None:
+            self.failing_since = self._clock.monotonic()
         if self._tokens and self.isolated:
-            log.warning("leases_lost", count=len(self._tokens), error=str(error))
-            self._lose(set(self._tokens))
-
-    def _lose(self, partitions: set[int]) -> None:
-        if partitions:
-            self._tokens = {p: t for p, t in self._tokens.items() if p not in partitions}
-            self._listener.lost(partitions)
+            log.warning("leases_not_certain", count=len(self._tokens), error=str(error))
+            self._orphans |= self._tokens.keys()
+            self._tokens = {}
+            self._listener.isolated(self._orphans)

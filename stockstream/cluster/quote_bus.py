@@ -11,7 +11,7 @@ import structlog
 from stockstream.clock import wait_until
 from stockstream.cluster import keys
 from stockstream.cluster.link import STORE, RedisLink, Script
-from stockstream.cluster.quote_log import LoggedState, QuoteLog
+from stockstream.cluster.quote_log import LoggedState, LoggedUpdate, QuoteLog
 from stockstream.cluster.subscriber import Listener, Subscriber, connect
 from stockstream.cluster.watch import (
     BusUpdate,
@@ -23,13 +23,13 @@ from stockstream.cluster.watch import (
 )
 from stockstream.core.backoff import Backoff
 from stockstream.errors import StoreUnavailableError
-from stockstream.model import Symbol
+from stockstream.model import Position, Symbol
 from stockstream.ports import Clock
 
 log = structlog.get_logger(__name__)
 
 _CANARY: Final = Script("canary")
-_BACKOFF: Final = Backoff(initial=0.1, maximum=5.0, jitter=0.9)
+_BACKOFF: Final = Backoff(initial=0.1, maximum=2.0, jitter=0.9)
 # Symbols that are caught up between two looks at how much has gathered.
 _CHUNK: Final = 50
 # Turns of the loop in which it has read what its sockets have.
@@ -146,6 +146,18 @@ class QuoteBus:
     def watched(self) -> int:
         """How many symbols are watched."""
         return len(self._watches)
+
+    async def reach(self, offset: int) -> bool:
+        """Return whether everything up to an offset is delivered; looks at Redis if need be.
+
+        Raises:
+            StoreUnavailableError: the bus is not connected, or does not hear in time.
+        """
+        if self.position < offset or not self.hearing:
+            before = self._canaries
+            await self._send_canary()
+            await self._until(lambda: self._canaries > before and self.hearing, "the canary")
+        return self.position >= offset
 
     # --- the loop -----------------------------------------------------------------------------
 
@@ -373,13 +385,28 @@ class QuoteBus:
             chunk = live[start : start + _CHUNK]
             read = await self._log.read([watch.symbol for watch in chunk], self.position)
             for watch, found in zip(chunk, read, strict=True):
-                if found is None or isinstance(found, LoggedState):
+                if found is None:
+                    # Redis forgot the symbol: whatever comes next begins anew, and is heard.
+                    continue
+                updates = (
+                    await self._begun(watch, found) if isinstance(found, LoggedState) else found
+                )
+                if updates is None:
                     self._give_up([watch])
                 else:
-                    missed += (BusUpdate(watch.symbol, *update) for update in found)
-                    size += sum(len(payload) for _, payload in found)
+                    missed += (BusUpdate(watch.symbol, *update) for update in updates)
+                    size += sum(len(payload) for _, payload in updates)
         await self._hear_up_to(max((update.offset for update in missed), default=0))
         self._end_hold(missed)
+
+    async def _begun(self, watch: Watch, state: LoggedState) -> Sequence[LoggedUpdate] | None:
+        """Return all updates of a symbol whose sequence began anew since it was heard last.
+
+        Returns None where it began before, or its first updates are no longer held.
+        """
+        beginning = Position(epoch=state.position.epoch, seq=0)
+        found = await self._log.since(watch.symbol, beginning)
+        return found if found and found[0].offset > watch.offset else None
 
     def _give_up(self, watches: Sequence[Watch]) -> None:
         """Have watches start again with a snapshot."""

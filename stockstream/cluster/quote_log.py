@@ -51,8 +51,8 @@ class SymbolChanges:
 
     symbol: Symbol
     changes: Sequence[Change]
-    #: Whether the sequence starts anew with the first of them, in a new epoch.
-    restart: bool = False
+    #: Epoch that begins with the first of them; empty: the sequence goes on.
+    epoch: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +156,7 @@ class QuoteLog:
                     script_keys += (keys.value(symbol), keys.history(symbol))
                 epoch, seq = self._told.get(symbol, ("", ""))
                 count = len(changes.changes)
-                args.append(f"{symbol} {epoch} {seq} {changes.restart:d} {count}")
+                args.append(f"{symbol} {epoch} {seq} {changes.epoch or '-'} {count}")
                 args += map(_packed, changes.changes)
         replies = await link.run(_COMMIT, script_keys, args)
         for group, reply in zip(groups, replies, strict=True):
@@ -332,7 +332,7 @@ def _pieces(symbols: Iterable[SymbolChanges]) -> Iterator[SymbolChanges]:
             yield SymbolChanges(
                 symbol=changes.symbol,
                 changes=changes.changes[start : start + STEP_SIZE],
-                restart=changes.restart and start == 0,
+                epoch=changes.epoch if start == 0 else "",
             )
 
 

@@ -4,7 +4,8 @@
 -- ARGV: node, role, ms that membership and leases last, command to publish with, channel to wake
 --       others on; then a letter for each partition: 'a' acquire it or keep it, 'k' keep it if it
 --       is held, 'r' release it, '-' leave it alone.
--- Returns members and their roles, and the partitions held with their tokens.
+-- Returns 1 where the node was not a member before, members and their roles, and the partitions
+-- held with their tokens.
 
 local node, role, ttl_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local publish, channel, actions = ARGV[4], ARGV[5], ARGV[6]
@@ -23,7 +24,8 @@ for _, gone in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', now_ms, 'BYSCORE')) 
   redis.call('HDEL', KEYS[5], gone)
   wake = true
 end
-if redis.call('ZADD', KEYS[1], end_ms, node) == 1 then wake = true end
+local joined = redis.call('ZADD', KEYS[1], end_ms, node)
+if joined == 1 then wake = true end
 redis.call('HSET', KEYS[2], node, role)
 
 -- Also after a loss of data, tokens must not be given a second time.
@@ -60,4 +62,4 @@ for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   members[#members + 1] = member
   members[#members + 1] = redis.call('HGET', KEYS[2], member) or ''
 end
-return { members, held }
+return { joined, members, held }

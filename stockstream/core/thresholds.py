@@ -24,6 +24,8 @@ class Thresholds:
     max_memory_mb: float | None = 512.0
     #: Messages a second, in and out.
     max_message_rate: float | None = None
+    #: Seconds for which Redis may be out of reach.
+    max_redis_gap: float | None = None
 
 
 class AlertRules:
@@ -42,8 +44,13 @@ class AlertRules:
         """The alerts that are firing, as they began."""
         return tuple(self._firing.values())
 
-    def check(self, metrics: PerformanceMetrics) -> Sequence[Alert]:
-        """Return the alerts that begin to fire, or resolve, with this measurement."""
+    def check(self, metrics: PerformanceMetrics, redis_gap: float = 0.0) -> Sequence[Alert]:
+        """Return the alerts that begin to fire, or resolve, with this measurement.
+
+        Args:
+            metrics: what was measured.
+            redis_gap: seconds for which Redis has been out of reach.
+        """
         limits = self._thresholds
         checked = (
             self._check(AlertType.HIGH_LATENCY, metrics.latency, limits.max_latency_ms, metrics),
@@ -56,6 +63,7 @@ class AlertRules:
             self._check(
                 AlertType.HIGH_MESSAGE_RATE, metrics.message_rate, limits.max_message_rate, metrics
             ),
+            self._check(AlertType.REDIS_UNAVAILABLE, redis_gap, limits.max_redis_gap, metrics),
         )
         return tuple(alert for alert in checked if alert is not None)
 

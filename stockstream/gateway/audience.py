@@ -104,6 +104,11 @@ class CatchUp:
         self.held: list[StockUpdate] = []
         self.overflowed = False
 
+    def start(self) -> None:
+        """Begin now: what was held back so far will be read with the rest."""
+        self.held.clear()
+        self.overflowed = False
+
     def hold(self, update: StockUpdate) -> None:
         """Keep an update until the earlier ones are sent."""
         if len(self.held) < self.LIMIT:

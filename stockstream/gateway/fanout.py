@@ -9,6 +9,7 @@ keeps the latest of each symbol.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 import msgspec
@@ -156,7 +157,15 @@ class Fanout:
         """Return the offset that a mark stands for, None where it is not of this order."""
         order, _, offset = mark.rpartition(".")
         valid = order == self._order and offset.isdecimal() and len(offset) < _LONGEST_OFFSET
-        return int(offset) if valid and int(offset) <= self._offset else None
+        return int(offset) if valid else None
+
+    def use_order(self, order: str) -> None:
+        """Have events from now on marked as of another order; see the constructor."""
+        self._order = order
+
+    def reach(self, offset: int) -> None:
+        """Note that all updates up to an offset were published, of symbols that have listeners."""
+        self._offset = max(self._offset, offset)
 
     def told_before(self, event: str, offset: int) -> bool:
         """Return whether who has listened to an event, and got a mark, got its first snapshot.
@@ -196,16 +205,22 @@ class Fanout:
 
     # --- what they get ------------------------------------------------------------------------
 
-    def publish(self, updates: Sequence[StockUpdate], received: float) -> None:
-        """See :meth:`stockstream.ports.QuoteSink.publish`."""
-        self._offset = updates[-1].offset
+    def publish(
+        self, updates: Sequence[StockUpdate], received: float, encoded: Sequence[bytes] = ()
+    ) -> None:
+        """See :meth:`stockstream.ports.QuoteSink.publish`.
+
+        Updates without an offset have no place in the order of the others.
+        """
+        self._offset = updates[-1].offset or self._offset
         start = self._clock.monotonic()
+        pairs = zip(updates, encoded or repeat(None), strict=False)
         if self._gathering.begin(start):
-            sent = sum(self._publish_one(update) for update in updates)
+            sent = sum(self._publish_one(update, raw) for update, raw in pairs)
             self._gathering.note(received, sent)
         else:
             one = len(updates) == 1
-            sent = self._publish_one(updates[0]) if one else self._publish_many(updates)
+            sent = self._publish_one(*next(pairs)) if one else self._publish_many(pairs)
             end = self._clock.monotonic()
             self._gathering.sent(start, end)
             if sent:
@@ -227,9 +242,30 @@ class Fanout:
         audience = self._audiences.get(event)
         waiting = audience is not None and bool(audience.waiting)
         if audience is not None and waiting:
-            self._messages += self._send_snapshots(event, audience, update, self._offset)
-
+            floor = max(self._offset, update.offset)
+            self._messages += self._send_snapshots(event, audience, update, floor)
         return waiting
+
+    def renew(self, update: StockUpdate) -> None:
+        """See :meth:`stockstream.ports.QuoteSink.renew`."""
+        event = stock_update(update.symbol)
+        audience = self._audiences.get(event)
+        if audience is None:
+            return
+        self.reach(update.offset)
+        self.settle(update)
+        for catch_up in audience.catching_up.values():
+            # What is held back for it no longer follows what it will have read.
+            catch_up.overflowed = True
+        snapshot = msgspec.structs.replace(update, snapshot=True)
+        # All that is older was sent before it, of whichever symbol.
+        mark = self.mark()
+        for form, connections in audience.direct.items():
+            if connections:
+                _send_kept(event, connections, self._message(form, event, snapshot, mark))
+                self._messages += len(connections)
+        if audience.paced:
+            self._messages += self._send_paced(event, audience, snapshot)
 
     def broadcast(self, event: str, payload: Any, *, keep: bool = False) -> None:
         """Send something other than a quote to all who listen to ``event``.
@@ -243,43 +279,50 @@ class Fanout:
         if audience is not None:
             self._messages += self._send_live(event, audience, payload, keep=keep)
 
-    def _publish_one(self, update: StockUpdate) -> int:
+    def _publish_one(self, update: StockUpdate, raw: bytes | None) -> int:
         event = stock_update(update.symbol)
         audience = self._audiences.get(event)
         if audience is None:
             return 0
         # Those who get it as their snapshot join the live ones afterwards, and not before.
-        live = self._send_live(event, audience, update)
+        live = self._send_live(event, audience, update, raw=raw)
         return live + self._start_live(event, audience, update)
 
-    def _publish_many(self, updates: Sequence[StockUpdate]) -> int:
+    def _publish_many(self, updates: Iterable[tuple[StockUpdate, bytes | None]]) -> int:
         bursts: defaultdict[Connection, list[Delivery]] = defaultdict(list)
         sent = 0
-        for update in updates:
+        for update, raw in updates:
             event = stock_update(update.symbol)
             audience = self._audiences.get(event)
             if audience is None:
                 continue
             for form, connections in audience.direct.items():
                 if connections:
-                    delivery = (event, self._message(form, event, update, self._mark(update)))
+                    message = self._message(form, event, update, self._mark(update), raw)
+                    delivery = (event, message)
                     sent += len(connections)
                     for connection in connections:
                         bursts[connection].append(delivery)
             if audience.paced:
-                sent += self._send_paced(event, audience, update)
+                sent += self._send_paced(event, audience, update, raw)
             if audience.waiting or audience.catching_up:
                 sent += self._start_live(event, audience, update)
         _flush(bursts)
         return sent
 
     def _send_live(
-        self, event: str, audience: Audience, payload: Any, *, keep: bool = False
+        self,
+        event: str,
+        audience: Audience,
+        payload: Any,
+        *,
+        keep: bool = False,
+        raw: bytes | None = None,
     ) -> int:
         sent = 0
         for form, connections in audience.direct.items():
             if connections:
-                message = self._message(form, event, payload, self._mark(payload))
+                message = self._message(form, event, payload, self._mark(payload), raw)
                 sent += len(connections)
                 if keep:
                     _send_kept(event, connections, message)
@@ -290,14 +333,16 @@ class Fanout:
                 for connection in connections:
                     connection.offer(event, message)
         if audience.paced:
-            sent += self._send_paced(event, audience, payload)
+            sent += self._send_paced(event, audience, payload, raw)
         return sent
 
-    def _send_paced(self, event: str, audience: Audience, payload: Any) -> int:
+    def _send_paced(
+        self, event: str, audience: Audience, payload: Any, raw: bytes | None = None
+    ) -> int:
         sent = 0
         for form, paces in audience.paced.items():
             if paces:
-                message = self._message(form, event, payload)
+                message = self._message(form, event, payload, raw=raw)
                 sent += self._pacer.offer(event, paces, message)
         return sent
 
@@ -307,7 +352,8 @@ class Fanout:
         if not audience.waiting:
             return 0
         # Below the update itself: one who does not get it has missed it.
-        return self._send_snapshots(event, audience, update, update.offset - 1)
+        floor = update.offset - 1 if update.offset else self._offset
+        return self._send_snapshots(event, audience, update, floor)
 
     def _send_snapshots(
         self, event: str, audience: Audience, update: StockUpdate, floor: int
@@ -325,7 +371,11 @@ class Fanout:
             sent += 1
         return sent
 
-    def _message(self, form: WireForm, event: str, payload: Any, mark: str = "") -> Message:
+    def _message(
+        self, form: WireForm, event: str, payload: Any, mark: str = "", raw: bytes | None = None
+    ) -> Message:
+        if raw is not None and form is not WireForm.MSGPACK:
+            payload = msgspec.Raw(raw)
         envelope = Envelope(type=event, payload=payload, timestamp=self._clock.time_ms())
         return event_message(form, event, envelope, mark)
 

@@ -15,10 +15,10 @@ from stockstream.gateway.sockets import SocketGateway
 from stockstream.gateway.web import WebDoor
 from stockstream.ports import QuoteStore
 from stockstream.services.bar_history import BarHistory
+from stockstream.services.contract import Streaming
 from stockstream.services.deriving import Derivations
 from stockstream.services.event_bus import EventBus
 from stockstream.services.monitoring import PerformanceMonitor
-from stockstream.services.streaming import StreamingService
 from stockstream.services.sync import SyncService
 from stockstream.storage.memory import MemoryQuoteStore
 from stockstream.storage.redis import RedisQuoteStore
@@ -111,7 +111,7 @@ def describe_identities(page: Exposition, authenticator: Authenticator, expiry: 
         page.gauge("keys", "Keys of the identity provider that are known.", lambda: keys.known)
 
 
-def describe_streaming(page: Exposition, streaming: StreamingService) -> None:
+def describe_streaming(page: Exposition, streaming: Streaming) -> None:
     """Show what comes in from the provider and what becomes of it."""
     page.gauge(
         "streaming_symbols",

@@ -1,12 +1,13 @@
 """Whether this node can serve, and what keeps it from doing so."""
 
+from collections.abc import Awaitable, Callable, Sequence
+
 from stockstream.core.circuit_breaker import CircuitState
 from stockstream.document_ports import DocumentStore
 from stockstream.errors import StoreUnavailableError
 from stockstream.gateway.http import Dependency
 from stockstream.gateway.keys import KeySource, RemoteKeys
-from stockstream.ports import QuoteStore
-from stockstream.services.streaming import StreamingService
+from stockstream.services.contract import Streaming
 
 
 class Readiness:
@@ -20,15 +21,21 @@ class Readiness:
     def __init__(
         self,
         *,
-        streaming: StreamingService,
-        store: QuoteStore,
-        store_name: str,
+        streaming: Streaming,
+        stored: Callable[[], Awaitable[Sequence[Dependency]]],
         keys: KeySource | None,
         documents: DocumentStore,
     ) -> None:
+        """Begin ready.
+
+        Args:
+            streaming: asks the provider.
+            stored: looks at where updates are kept, and at the way to other nodes.
+            keys: where tokens are checked with; None: nowhere else.
+            documents: where users' documents are kept.
+        """
         self._streaming = streaming
-        self._store = store
-        self._store_name = store_name
+        self._stored = stored
         self._keys = keys
         self._documents = documents
         #: Set when the node has begun to shut down.
@@ -36,7 +43,7 @@ class Readiness:
 
     async def check(self) -> list[Dependency]:
         """Return the state of each dependency now."""
-        found = [self._node(), self._provider(), await self._stored(), await self._documented()]
+        found = [self._node(), self._provider(), *await self._stored(), await self._documented()]
         if isinstance(self._keys, RemoteKeys):
             found.append(_identities(self._keys))
         return found
@@ -54,13 +61,6 @@ class Readiness:
         if self._streaming.producer.feed_connected is False:
             return Dependency(name="provider", ready=False, state="disconnected", required=False)
         return Dependency(name="provider", ready=True, state="answering", required=False)
-
-    async def _stored(self) -> Dependency:
-        try:
-            await self._store.ping()
-        except StoreUnavailableError as error:
-            return Dependency(name=self._store_name, ready=False, state=str(error), required=False)
-        return Dependency(name=self._store_name, ready=True, state="answering", required=False)
 
     async def _documented(self) -> Dependency:
         name = "documents"

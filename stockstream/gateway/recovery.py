@@ -10,8 +10,7 @@ what stands before it, the client has.
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from hmac import compare_digest
@@ -24,11 +23,12 @@ from stockstream.errors import RefusedError, StoreUnavailableError
 from stockstream.gateway.audience import UNTOLD, CatchUp
 from stockstream.gateway.client import Client
 from stockstream.gateway.fanout import Fanout
+from stockstream.gateway.lost_sessions import LostSession, LostSessions
 from stockstream.gateway.requests import CHUNK, Requests
-from stockstream.model import StockUpdate
+from stockstream.model import StockUpdate, Symbol
 from stockstream.model.identity import Identity
 from stockstream.ports import Clock
-from stockstream.services.streaming import StreamingService
+from stockstream.services.contract import Streaming
 from stockstream.wire.names import parse_channel
 from stockstream.wire.packets import WireForm
 
@@ -36,27 +36,6 @@ log = structlog.get_logger(__name__)
 
 #: Floor of an event whose beginning the client has got: it is below every offset.
 _TOLD: Final = -1
-
-#: Clients that are gone and may come back, at most, and what they are subscribed to, all of them
-#: together; the oldest give way.
-KEPT: Final = 20_000
-KEPT_SUBSCRIPTIONS: Final = 1_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Lost:
-    """The session of a client that is gone, and may come back."""
-
-    id: str
-    form: WireForm
-    connected_at: int
-    #: Whose it is: nobody else gets it.
-    user: str
-    floors: dict[str, int]
-    rates: dict[str, float]
-    histories: frozenset[str]
-    #: Until when, on the monotonic clock.
-    until: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,32 +59,33 @@ class Recovery:
     def __init__(
         self,
         *,
-        window: float,
         secret: bytes,
+        lost: LostSessions,
         requests: Requests,
-        streaming: StreamingService,
+        streaming: Streaming,
         fanout: Fanout,
         clock: Clock,
+        shared: bool = False,
     ) -> None:
-        """Remember nobody yet.
+        """Give back nothing yet.
 
         Args:
-            window: seconds that a client may stay away; 0: no session is given back.
-            secret: what private ids are made with.
+            secret: what private ids are made with; empty: no session is given back.
+            lost: where those of clients that are gone are kept.
             requests: answers what clients ask for.
             streaming: where updates come from.
             fanout: where they go.
             clock: the time.
+            shared: whether marks may come from other nodes.
         """
-        self._window = window
-        self._secret = secret
+        #: See above; may change while no client has a private id.
+        self.secret = secret
+        self.lost = lost
+        self._shared = shared
         self._requests = requests
         self._streaming = streaming
         self._fanout = fanout
         self._clock = clock
-        #: The one that is gone for the longest time first.
-        self._lost: OrderedDict[str, _Lost] = OrderedDict()
-        self._subscriptions = 0
         #: Sessions given back, and sessions asked for that could not be.
         self.recovered = 0
         self.refused = 0
@@ -113,37 +93,19 @@ class Recovery:
     @property
     def waiting(self) -> int:
         """Clients that may come back."""
-        self._tidy()
-        return len(self._lost)
+        return self.lost.waiting
 
     def pid_of(self, sid: str) -> str:
         """Return the private id of a session; empty where sessions are not given back."""
-        if not self._window:
+        if not self.secret:
             return ""
-        return f"{sid}.{blake2b(sid.encode(), key=self._secret, digest_size=16).hexdigest()}"
+        return f"{sid}.{blake2b(sid.encode(), key=self.secret, digest_size=16).hexdigest()}"
 
     def sid_of(self, pid: str) -> str | None:
         """Return the session that a private id stands for, None where it is forged."""
         sid = pid.partition(".")[0]
-        return sid if compare_digest(self.pid_of(sid).encode(), pid.encode()) else None
-
-    def remember(self, client: Client) -> None:
-        """Keep the session of a client whose connection broke."""
-        if not self._window:
-            return
-        self._forget(client.id)
-        self._lost[client.id] = _Lost(
-            id=client.id,
-            form=client.form,
-            connected_at=client.connected_at,
-            user=client.identity.user,
-            floors=dict(client.floors),
-            rates=dict(client.rates),
-            histories=client.histories,
-            until=self._clock.monotonic() + self._window,
-        )
-        self._subscriptions += len(client.floors)
-        self._tidy()
+        valid = self.secret and compare_digest(self.pid_of(sid).encode(), pid.encode())
+        return sid if valid else None
 
     async def recover(
         self, sid: str, connection: Connection, form: WireForm, mark: str, identity: Identity
@@ -163,7 +125,7 @@ class Recovery:
             What it missed, or None where the session can't be given back whole.
         """
         offset = self._fanout.offset_of(mark)
-        lost = self._take(sid, form, identity.user)
+        lost = await self._take(sid, form, identity.user)
         if lost is None or offset is None:
             self.refused += 1
             return None
@@ -177,6 +139,7 @@ class Recovery:
         client.rates = lost.rates
         client.histories = lost.histories
         client.resuming = asyncio.Event()
+        self.lost.begin(client)
         return await self._give_back(client, offset)
 
     async def go_on(self, client: Client, mark: str) -> Return | None:
@@ -197,7 +160,9 @@ class Recovery:
             channel = parse_channel(event)
             quote = channel.symbol is not None and channel.timeframe is None
             told = quote and self._fanout.told_before(event, offset)
-            client.floors[event] = _TOLD if told else UNTOLD
+            # What another node told it, and when, is not known here.
+            unknown = offset if quote and self._shared else UNTOLD
+            client.floors[event] = _TOLD if told and not self._shared else unknown
         return await self._give_back(client, offset)
 
     async def _give_back(self, client: Client, offset: int) -> Return | None:
@@ -208,6 +173,7 @@ class Recovery:
             log.info("session_not_recovered", client=client.id, error=str(error))
         finally:
             if back is None:
+                self.lost.forget(client)
                 self._requests.forget(client)
                 self.refused += 1
             else:
@@ -235,43 +201,32 @@ class Recovery:
             await self._requests.room(catch_up.connection)
             self._fanout.send_recovered(catch_up, missed[start : start + CHUNK])
 
-    def _tidy(self) -> None:
-        now = self._clock.monotonic()
-        while self._lost and (
-            len(self._lost) > KEPT
-            or self._subscriptions > KEPT_SUBSCRIPTIONS
-            or next(iter(self._lost.values())).until < now
-        ):
-            self._forget(next(iter(self._lost)))
-
-    def _forget(self, sid: str) -> _Lost | None:
-        lost = self._lost.pop(sid, None)
-        if lost is not None:
-            self._subscriptions -= len(lost.floors)
-        return lost
-
-    def _take(self, sid: str, form: WireForm, user: str) -> _Lost | None:
-        found = self._lost.get(sid)
-        if found is not None and found.user != user:
-            # Its owner may still come back to it.
+    async def _take(self, sid: str, form: WireForm, user: str) -> LostSession | None:
+        try:
+            return await self.lost.take(sid, form, user)
+        except StoreUnavailableError as error:
+            log.info("session_not_found", client=sid, error=str(error))
             return None
-        lost = self._forget(sid)
-        if lost is None or lost.until < self._clock.monotonic() or lost.form is not form:
-            return None
-        return lost
 
     async def _collect(self, client: Client, offset: int) -> Return | None:
         if not self._has_gone_on(client):
             return None
         members = self._requests.restore(client)
         catch_up = self._fanout.hold_all(members) if members else None
-        # What is published while the rest is read is both read and held back.
+        symbols = {event: symbol for event in members if (symbol := parse_channel(event).symbol)}
+        if not await self._streaming.ready(symbols.values(), offset):
+            return None
+        # What was published up to here is read, what is published from here on is held back.
         newest = self._streaming.offset
+        if catch_up is not None:
+            catch_up.start()
         missed: list[StockUpdate] = []
+        found = await self._read(client, symbols, offset)
         for event in members:
-            updates = await self._missed(client, event, offset, newest)
+            updates = found[event]
             if updates is None:
                 return None
+            updates = [update for update in updates if update.offset <= newest]
             if catch_up is not None and offset <= client.floors[event]:
                 # Nothing proves that what it was told at the beginning has reached it.
                 catch_up.fresh.add(event)
@@ -286,15 +241,20 @@ class Recovery:
         symbols = [parse_channel(event).symbol for event in told]
         return all(symbol is None or self._streaming.remembers(symbol) for symbol in symbols)
 
-    async def _missed(
-        self, client: Client, event: str, offset: int, newest: int
-    ) -> Sequence[StockUpdate] | None:
-        floor = client.floors[event]
-        if offset <= floor and event in client.histories:
-            # A snapshot can't make up for a part of them.
-            return None
-        symbol = parse_channel(event).symbol
-        if floor == UNTOLD or symbol is None:
-            return ()
-        updates = await self._streaming.beyond(symbol, max(offset, floor))
-        return None if updates is None else [u for u in updates if u.offset <= newest]
+    async def _read(
+        self, client: Client, symbols: Mapping[str, Symbol], offset: int
+    ) -> Mapping[str, Sequence[StockUpdate] | None]:
+        """Return by event what a client missed; None where that can't be told."""
+        untold: dict[str, Sequence[StockUpdate] | None] = {}
+        offsets: dict[Symbol, int] = {}
+        for event, symbol in symbols.items():
+            floor = client.floors[event]
+            if offset <= floor and event in client.histories:
+                # A snapshot can't make up for a part of them.
+                return dict.fromkeys(symbols)
+            if floor == UNTOLD:
+                untold[event] = ()
+            else:
+                offsets[symbol] = max(offset, floor)
+        found = await self._streaming.beyond(offsets)
+        return untold | {event: found[s] for event, s in symbols.items() if s in offsets}

@@ -25,7 +25,7 @@ from stockstream.model import Position, StockUpdate, Symbol, parse_symbol, parse
 from stockstream.ports import Clock
 from stockstream.services.bar_updates import BarUpdates
 from stockstream.services.bars import BarService
-from stockstream.services.streaming import StreamingService
+from stockstream.services.contract import Streaming
 from stockstream.wire import names
 from stockstream.wire.names import Channel, parse_channel
 from stockstream.wire.replies import (
@@ -72,7 +72,7 @@ class Requests:
         self,
         *,
         subscriptions: Subscriptions[Client],
-        streaming: StreamingService,
+        streaming: Streaming,
         bars: BarService,
         bar_updates: BarUpdates,
         fanout: Fanout,

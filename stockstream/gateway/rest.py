@@ -19,8 +19,8 @@ from stockstream.gateway.throttle import Throttle
 from stockstream.model import Bar, StockUpdate, Symbol, parse_symbol, parse_timeframe
 from stockstream.ports import Clock
 from stockstream.services.bars import BarService
+from stockstream.services.contract import Streaming
 from stockstream.services.lookups import Lookups
-from stockstream.services.streaming import StreamingService
 from stockstream.wire.parameters import (
     MAX_SYMBOLS,
     BarsParameters,
@@ -41,7 +41,7 @@ class RestDoor:
     def __init__(
         self,
         *,
-        streaming: StreamingService,
+        streaming: Streaming,
         bars: BarService,
         lookups: Lookups,
         clock: Clock,

@@ -76,4 +76,5 @@ class _Door:
 
 def _manager(redis_url: str | None) -> socketio.AsyncManager | None:
     # For emits of other programs; quotes never go this way.
-    return socketio.AsyncRedisManager(redis_url) if redis_url else None
+    # Its own manager knows neither Redis Cluster nor our way to write the address of Sentinels.
+    return socketio.AsyncRedisManager(redis_url) if redis_url and "+" not in redis_url else None

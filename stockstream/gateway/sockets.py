@@ -19,7 +19,7 @@ from stockstream.gateway.requests import Requests
 from stockstream.gateway.sessions import Sessions
 from stockstream.gateway.sync import SyncDoor
 from stockstream.ports import Clock
-from stockstream.services.streaming import StreamingService
+from stockstream.services.contract import Streaming
 from stockstream.wire import names
 from stockstream.wire.packets import WireForm
 from stockstream.wire.replies import Connected, error_reply
@@ -43,7 +43,7 @@ class SocketGateway:
         *,
         requests: Requests,
         subscriptions: Subscriptions[Client],
-        streaming: StreamingService,
+        streaming: Streaming,
         fanout: Fanout,
         recovery: Recovery,
         sessions: Sessions,
@@ -196,6 +196,7 @@ class SocketGateway:
         else:
             identity = self.sessions.identity_of(server, connection)
             client = Client(sid, connection, form, self._clock.time_ms(), identity)
+            self.recovery.lost.begin(client)
         self._clients[sid] = client
         self.sessions.begin(client, partial(server.disconnect, sid, ignore_queue=True))
         log.debug("client_connected", client=sid, address=connection.remote_address)
@@ -221,8 +222,10 @@ class SocketGateway:
         client = self._clients.pop(sid, None)
         if client is not None:
             self.sessions.forget(client)
-            if reason not in _GOODBYES:
-                self.recovery.remember(client)
+            if reason in _GOODBYES:
+                self.recovery.lost.forget(client)
+            else:
+                self.recovery.lost.remember(client)
             self._requests.forget(client)
             log.debug("client_disconnected", client=sid, reason=reason)
 

@@ -12,6 +12,8 @@ class AlertType(StrEnum):
     HIGH_ERROR_RATE = "high_error_rate"
     HIGH_MEMORY_USAGE = "high_memory_usage"
     HIGH_MESSAGE_RATE = "high_message_rate"
+    #: The value is the seconds for which Redis has been out of reach.
+    REDIS_UNAVAILABLE = "redis_unavailable"
 
 
 class AlertState(StrEnum):

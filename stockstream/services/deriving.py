@@ -131,14 +131,21 @@ class Derivations:
             if len(running.acquired) < len(running.derivation.inputs):
                 self._want_inputs(symbol, running)
 
-    def publish(self, updates: Sequence[StockUpdate], received: float) -> None:
+    def publish(
+        self, updates: Sequence[StockUpdate], received: float, encoded: Sequence[bytes] = ()
+    ) -> None:
         """See :meth:`stockstream.ports.QuoteSink.publish`."""
-        self._sink.publish(updates, received)
+        self._sink.publish(updates, received, encoded)
         self._take(updates)
 
     def settle(self, update: StockUpdate) -> None:
         """See :meth:`stockstream.ports.QuoteSink.settle`."""
         self._sink.settle(update)
+        self._take((update,))
+
+    def renew(self, update: StockUpdate) -> None:
+        """See :meth:`stockstream.ports.QuoteSink.renew`."""
+        self._sink.renew(update)
         self._take((update,))
 
     def _want_inputs(self, symbol: Symbol, running: _Running) -> None:

@@ -14,7 +14,7 @@ from stockstream.errors import (
 )
 from stockstream.model import StockUpdate, Symbol
 from stockstream.ports import QuoteCache
-from stockstream.services.streaming import StreamingService
+from stockstream.services.contract import Streaming
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +27,7 @@ _TIMEOUT: Final = 3.0
 class Lookups:
     """Answers from what streams, else from the cache, else it wants the symbol for a moment."""
 
-    def __init__(self, streaming: StreamingService, cache: QuoteCache) -> None:
+    def __init__(self, streaming: Streaming, cache: QuoteCache) -> None:
         self._streaming = streaming
         self._cache = cache
         self._waiting = 0

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -123,6 +123,7 @@ class PerformanceMonitor:
         interval: seconds between two measurements.
         process: what the operating system counts; None for this process.
         history_size: most measurements that are held.
+        redis_gone_for: says for how many seconds Redis has been out of reach; None without Redis.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class PerformanceMonitor:
         interval: float = 10.0,
         process: Process | None = None,
         history_size: int = 1000,
+        redis_gone_for: Callable[[], float] | None = None,
     ) -> None:
         if interval <= 0:
             raise ValueError(f"interval {interval} is not above 0")
@@ -144,6 +146,7 @@ class PerformanceMonitor:
         self._node = node
         self._sources = tuple(sources)
         self._rules = AlertRules(thresholds)
+        self._redis_gone_for = redis_gone_for
         self._interval = interval
         self._process = ProcessProbe() if process is None else process
         self._lag = LoopLagProbe(clock)
@@ -208,7 +211,8 @@ class PerformanceMonitor:
         metrics = self._measure(before, self._last)
         self._history.append(metrics)
         self._bus.publish(PERFORMANCE_METRICS_COLLECTED, metrics, source=_SOURCE)
-        for alert in self._rules.check(metrics):
+        redis_gap = self._redis_gone_for() if self._redis_gone_for else 0.0
+        for alert in self._rules.check(metrics, redis_gap):
             _log_alert(alert)
             self._bus.publish(PERFORMANCE_ALERT, alert, source=_SOURCE, priority=Priority.HIGH)
         return metrics

@@ -141,9 +141,9 @@ class StreamingService:
         """See :meth:`stockstream.services.wanted.WantedSymbols.current`."""
         return await self._wanted.current(symbol, within)
 
-    async def ready(self, symbols: Collection[Symbol]) -> bool:
-        """Return whether what is emitted of these symbols reaches the sink: here it always does."""
-        return True
+    async def ready(self, symbols: Collection[Symbol], offset: int) -> bool:
+        """Return whether the offset was given yet: what is emitted here always reaches the sink."""
+        return offset <= self.offset
 
     async def missed(self, symbol: Symbol, position: Position) -> Sequence[StockUpdate] | None:
         """Return every update after ``position`` in order, or None where there would be a gap.
@@ -161,14 +161,19 @@ class StreamingService:
         """Return whether a symbol streams, or goes on where it stopped when it does again."""
         return self._state(symbol) is not None
 
-    async def beyond(self, symbol: Symbol, offset: int) -> Sequence[StockUpdate] | None:
-        """Return every update of a symbol whose offset is greater, or None where a gap is possible.
+    async def beyond(
+        self, offsets: Mapping[Symbol, int]
+    ) -> Mapping[Symbol, Sequence[StockUpdate] | None]:
+        """Return every update of symbols after an offset each, or None where a gap is possible.
 
         What was emitted before the call is in it.
 
         Raises:
             StoreUnavailableError: the store can't be reached.
         """
+        return {symbol: await self._beyond(symbol, offsets[symbol]) for symbol in offsets}
+
+    async def _beyond(self, symbol: Symbol, offset: int) -> Sequence[StockUpdate] | None:
         state = self._state(symbol)
         if state is None:
             return None

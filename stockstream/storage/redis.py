@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Final, cast
 
 import msgspec
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from stockstream.model import Position, StockUpdate, Symbol
 from stockstream.storage.history import (
@@ -56,7 +56,7 @@ class RedisQuoteStore:
         timeout: most seconds that one call of Redis may take.
     """
 
-    def __init__(self, client: Redis, *, timeout: float = 1.0) -> None:
+    def __init__(self, client: Redis | RedisCluster, *, timeout: float = 1.0) -> None:
         self._client = client
         self._timeout = timeout
         self._append = client.register_script((_scripts / "append.lua").read_text("utf-8"))

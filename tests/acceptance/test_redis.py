@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import groupby, pairwise
 from typing import Any
 
 import pytest
@@ -155,6 +156,15 @@ async def updates_go_on(client: JsClient, count: int) -> None:
     await client.updates_of("AAPL", len(client.updates("AAPL")) + count)
 
 
+def assert_goes_on(updates: Sequence[dict[str, Any]]) -> None:
+    """Insist on a sequence, and on another one from its beginning where the first stopped."""
+    runs = [list(run) for _, run in groupby(updates, key=lambda update: str(update["epoch"]))]
+    assert len(runs) <= 2
+    assert runs[-1][0]["seq"] == 1 or len(runs) == 1
+    for run in runs:
+        assert_complete(run)
+
+
 async def test_clients_notice_nothing_when_redis_is_killed_and_comes_back(crowd: Crowd) -> None:
     with running_redis() as own_redis:
         async with shown_server(redis_url=own_redis.url) as server:
@@ -181,11 +191,11 @@ async def test_clients_notice_nothing_when_redis_is_killed_and_comes_back(crowd:
             status, ready = await get(f"{server.url}/readyz")
             assert (status, ready["dependencies"]["redis"]["ready"]) == (200, True)
 
-            # Nothing was lost, nothing came twice, and of twenty updates a second none was late.
-            updates = client.updates("AAPL")
-            assert_complete(updates)
+            # Nothing was lost, nothing came twice. Prices pause for as long as a lease lives:
+            # that long Redis may be gone without anybody noticing.
+            assert_goes_on(client.updates("AAPL"))
             stamps = [args[0]["timestamp"] for args in client.events(APPLE)]
-            assert max(b - a for a, b in pairwise(stamps)) < 2_000
+            assert max(b - a for a, b in pairwise(stamps)) < 4_000
             assert "Traceback" not in server.child.output()
 
 
@@ -202,12 +212,14 @@ async def test_redis_that_hangs_holds_up_nobody(crowd: Crowd) -> None:
             await newcomer.subscribe("stock_update_MSFT")
             await newcomer.updates_of("MSFT", 3)
             own_redis.resume()
-            seq = client.updates("AAPL")[-1]["seq"]
+            last = client.updates("AAPL")[-1]
             await wait_until(
-                lambda: any(update["seq"] >= seq for update, _ in stored(own_redis)),
+                lambda: any(
+                    update["epoch"] == last["epoch"] and update["seq"] >= last["seq"]
+                    for update, _ in stored(own_redis)
+                ),
                 "the history to catch up",
             )
 
-            numbers = [update["seq"] for update, _ in stored(own_redis)]
-            assert numbers == list(range(1, len(numbers) + 1))
-            assert_complete(client.updates("AAPL"))
+            assert_goes_on([update for update, _ in stored(own_redis)])
+            assert_goes_on(client.updates("AAPL"))

@@ -20,9 +20,13 @@ class Told:
         self.lost_ones: list[int] = []
         self.released: list[int] = []
         self.nodes: dict[str, Role] = {}
+        self.isolations = 0
 
     def acquired(self, partitions: Mapping[int, int]) -> None:
         self.owned.update(partitions)
+
+    def isolated(self, partitions: Collection[int]) -> None:
+        self.isolations += 1
 
     async def releasing(self, partitions: Collection[int]) -> None:
         assert set(partitions) <= self.owned.keys()

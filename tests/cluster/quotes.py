@@ -31,11 +31,11 @@ def change(
     )
 
 
-def group(symbol: Symbol, token: int, *changes: Change, restart: bool = False) -> Group:
+def group(symbol: Symbol, token: int, *changes: Change, epoch: str = "") -> Group:
     return Group(
         partition=partition_of(symbol),
         token=token,
-        symbols=[Changes(symbol=symbol, changes=changes, restart=restart)],
+        symbols=[Changes(symbol=symbol, changes=changes, epoch=epoch)],
     )
 
 

@@ -127,15 +127,19 @@ async def test_restart_begins_a_new_epoch_and_sends_an_unchanged_price(link: Red
     node = await owner(link)
     before = (await node.commit(AAPL, 1.0, 2.0)).committed[0]
     offset = await node.log.current_offset()
-    groups = [group(AAPL, node.token, change(2.0), change(3.0), restart=True)]
+    groups = [group(AAPL, node.token, change(2.0), change(3.0), epoch="anew")]
     after = (await node.log.commit(groups)).committed[0]
-    assert after.epoch != before.epoch
+    assert after.epoch == "anew" != before.epoch
     assert after.seqs == [1, 2]
     assert await node.log.since(AAPL, Position(epoch=before.epoch, seq=2)) is None
     # Offsets go on, so a client that was there can have all of it.
     assert seqs(await node.log.after(AAPL, offset)) == [1, 2]
     again = (await node.log.commit(groups)).committed[0]
     assert (again.epoch, again.seqs) == (after.epoch, [0, 0])
+    # More of them may be offered, while nobody knows whether the first were taken.
+    *_, last = groups[0].symbols[0].changes
+    more = [group(AAPL, node.token, last, change(4.0), epoch="anew")]
+    assert (await node.log.commit(more)).committed[0].seqs == [0, 3]
 
 
 async def test_documented_keys_hold_the_value_and_the_last_thousand(link: RedisLink) -> None:

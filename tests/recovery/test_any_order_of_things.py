@@ -19,6 +19,7 @@ from stockstream.gateway import requests as requests_module
 from stockstream.gateway.client import Client
 from stockstream.gateway.document_news import DocumentNews
 from stockstream.gateway.fanout import Fanout
+from stockstream.gateway.lost_sessions import SessionsInMemory
 from stockstream.gateway.recovery import Recovery
 from stockstream.gateway.requests import Requests
 from stockstream.model import StockUpdate, Symbol
@@ -191,8 +192,8 @@ class AnyOrderOfThings(RuleBasedStateMachine):
             clock=self.clock,
         )
         self.recovery = Recovery(
-            window=_WINDOW,
             secret=b"secret",
+            lost=SessionsInMemory(_WINDOW, self.clock),
             requests=self.requests,
             streaming=self.streaming,
             fanout=self.fanout,
@@ -309,7 +310,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
         assert user.client is not None
         sent = len(user.wire.packets)
         user.take(user.got + round(part * (sent - user.got)))
-        self.recovery.remember(user.client)
+        self.recovery.lost.remember(user.client)
         self.requests.forget(user.client)
         user.client.connection.end("transport close", abort=True)
         user.client = None

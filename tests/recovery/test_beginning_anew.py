@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from stockstream.gateway import recovery
+from stockstream.gateway import lost_sessions
 from stockstream.storage.history import HISTORY_LIMIT
 from tests.acceptance.http import metrics
 from tests.fanout.market import Exchange
@@ -236,7 +236,7 @@ async def test_symbol_that_nobody_remembers_gives_nothing_back() -> None:
 async def test_lost_sessions_are_bounded_and_the_oldest_give_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(recovery, "KEPT", 3)
+    monkeypatch.setattr(lost_sessions, "KEPT", 3)
     async with exchange("A") as place:
         sessions = []
         for count in range(1, 4):
@@ -251,7 +251,7 @@ async def test_lost_sessions_are_bounded_and_the_oldest_give_way(
 
 
 async def test_lost_subscriptions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "KEPT_SUBSCRIPTIONS", 2)
+    monkeypatch.setattr(lost_sessions, "KEPT_SUBSCRIPTIONS", 2)
     async with exchange("A") as place:
         await lost(place)
         await lost(place)

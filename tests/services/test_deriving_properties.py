@@ -54,8 +54,13 @@ class Market:
     def snapshot(self, symbol: Symbol) -> StockUpdate | None:
         return self.streams[symbol].last
 
-    def publish(self, updates: Sequence[StockUpdate], received: float) -> None:
+    def publish(
+        self, updates: Sequence[StockUpdate], received: float, encoded: Sequence[bytes] = ()
+    ) -> None:
         self.published += updates
+
+    def renew(self, update: StockUpdate) -> None:
+        self.published.append(update)
 
     def settle(self, update: StockUpdate) -> None:
         raise AssertionError("nothing is confirmed here")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,16 @@ async def wait_until(condition: Callable[[], object], what: str, within: float =
     """Wait until the condition is true; fail the test, naming `what`, after `within` seconds."""
     deadline = time.monotonic() + within
     while not condition():
+        assert time.monotonic() < deadline, f"waited {within} s in vain for {what}"
+        await asyncio.sleep(POLL_INTERVAL)
+
+
+async def wait_until_true(
+    condition: Callable[[], Awaitable[object]], what: str, within: float = DEADLINE
+) -> None:
+    """Do as `wait_until` does, where looking at the condition takes waiting itself."""
+    deadline = time.monotonic() + within
+    while not await condition():
         assert time.monotonic() < deadline, f"waited {within} s in vain for {what}"
         await asyncio.sleep(POLL_INTERVAL)
 

@@ -17,11 +17,16 @@ class RecordingSink:
         #: The monotonic time of receipt of each call.
         self.received: list[float] = []
 
-    def publish(self, updates: Sequence[StockUpdate], received: float) -> None:
+    def publish(
+        self, updates: Sequence[StockUpdate], received: float, encoded: Sequence[bytes] = ()
+    ) -> None:
         self.published += updates
         self.received.append(received)
 
     def settle(self, update: StockUpdate) -> None:
+        self.settled.append(update)
+
+    def renew(self, update: StockUpdate) -> None:
         self.settled.append(update)
 
     def prices(self, symbol: Symbol) -> list[float]:
