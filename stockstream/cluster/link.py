@@ -10,16 +10,14 @@ from typing import Any, Final, Self
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisClusterException
 
 from stockstream.cluster import keys
 from stockstream.cluster.address import Deployment, RedisAddress, parse_address
 from stockstream.errors import StoreUnavailableError
-from stockstream.storage.redis_client import open_redis, redis_call
+from stockstream.storage.redis_client import open_redis, redis_call, retry_once
 
 #: What errors name as the place that failed.
 STORE: Final = "redis"
@@ -235,10 +233,10 @@ def _client_options(address: RedisAddress, timeout: float) -> dict[str, Any]:
     options: dict[str, Any] = {
         "username": address.username,
         "password": address.password,
-        # See open_redis for why there is no timeout of a socket, and for when it is tried again.
+        # See open_redis for why there is no timeout of a socket.
         "socket_timeout": None,
         "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), retries=1, supported_errors=(RedisConnectionError,)),
+        "retry": retry_once(),
         **address.options,
     }
     if address.tls:

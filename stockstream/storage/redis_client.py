@@ -34,11 +34,18 @@ def open_redis(url: str, *, timeout: float = 1.0, max_connections: int = 16) -> 
         # cancellation: measured, a caller then only ends when the timeout does.
         socket_timeout=None,
         socket_connect_timeout=timeout,
-        # Once and at once, for a connection that died while it was idle. A timeout is not tried
-        # again: whoever did not answer for so long is down, and the caller has waited enough.
-        retry=Retry(NoBackoff(), retries=1, supported_errors=(RedisConnectionError,)),
+        retry=retry_once(),
     )
     return Redis.from_pool(pool)
+
+
+def retry_once() -> Retry:
+    """Return when a command is tried again: once and at once, where its idle connection had died.
+
+    A timeout is not tried again: whoever did not answer for so long is down, and the caller has
+    waited enough.
+    """
+    return Retry(NoBackoff(), retries=1, supported_errors=(RedisConnectionError, RuntimeError))
 
 
 @asynccontextmanager
@@ -55,5 +62,6 @@ async def redis_call(store: str, *, within: float) -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         raise StoreUnavailableError(store, f"no answer within {within} s") from error
-    except (RedisError, OSError) as error:
+    except (RedisError, OSError, RuntimeError) as error:
+        # That a connection is closed already is a RuntimeError of uvloop's.
         raise StoreUnavailableError(store, str(error) or type(error).__name__) from error
