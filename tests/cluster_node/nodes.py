@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from tests.recovery.clients import JsClient
 from tests.support.processes import DEADLINE, Server, running_server, wait_until_true
 
 #: Prices change at every tick, ten times a second, and failover is as quick as it is for everybody.
@@ -77,22 +76,3 @@ async def settled(nodes: Sequence[Server], total: int = 64) -> None:
         return sum(counts) == total and max(counts) - min(counts) <= 1
 
     await wait_until_true(even, "partitions shared evenly", DEADLINE)
-
-
-def assert_complete(client: JsClient, symbol: str, *, epochs: int = 1) -> None:
-    """Insist that a client got a snapshot and then each update once, in order, without a gap.
-
-    Args:
-        client: who got them.
-        symbol: whose updates.
-        epochs: how many sequences there may be; each but the first one begins with its first.
-    """
-    updates = client.updates(symbol)
-    assert [u["seq"] for u in updates if "snapshot" in u] == [updates[0]["seq"]]
-    runs: dict[str, list[int]] = {}
-    for update in updates:
-        runs.setdefault(update["epoch"], []).append(update["seq"])
-    assert len(runs) <= epochs, runs
-    for number, seqs in enumerate(runs.values()):
-        first = 1 if number else seqs[0]
-        assert seqs == list(range(first, first + len(seqs))), (symbol, seqs)

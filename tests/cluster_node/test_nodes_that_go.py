@@ -1,0 +1,85 @@
+"""Nodes of one cluster are killed, stopped and drained; clients lose nothing."""
+
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+
+from tests.cluster_node.balancer import balancing
+from tests.cluster_node.nodes import SYMBOLS, metrics, owned, running_nodes, settled
+from tests.cluster_node.watchers import assert_all_complete, go_on, watching
+from tests.recovery.clients import Crowd, assert_recovered
+from tests.support.processes import Server, wait_until_true
+
+
+async def _own_all(nodes: Sequence[Server]) -> bool:
+    return sum(await owned(nodes)) == 64
+
+
+async def test_owner_that_is_killed_is_replaced_within_3_s_and_no_number_is_missing(
+    redis_url: str, crowd: Crowd
+) -> None:
+    async with running_nodes(redis_url, 3) as nodes:
+        await settled(nodes)
+        victim, *others = nodes
+        clients = await watching(crowd, others)
+        victim.child.kill()
+        killed = time.monotonic()
+        await wait_until_true(lambda: _own_all(others), "the failover")
+        assert time.monotonic() - killed < 3 + 1  # the looking itself takes time
+        await go_on(clients)
+        assert_all_complete(clients)
+
+
+async def test_owner_that_is_stopped_and_wakes_up_writes_nothing_and_hears_what_it_missed(
+    redis_url: str, crowd: Crowd
+) -> None:
+    async with running_nodes(redis_url, 2) as nodes:
+        await settled(nodes)
+        clients = await watching(crowd, nodes)
+        stopped, other = nodes
+        stopped.child.pause()
+        await wait_until_true(lambda: _own_all([other]), "the failover")
+        await go_on(clients[1:])
+        stopped.child.resume()
+        await settled(nodes)
+        await go_on(clients)
+        assert_all_complete(clients)
+        assert not (await metrics(stopped))["cluster_alone"]
+
+
+async def test_clients_of_a_killed_node_go_on_at_another_one(redis_url: str, crowd: Crowd) -> None:
+    async with running_nodes(redis_url, 2) as nodes, balancing(nodes[0].url) as balancer:
+        await settled(nodes)
+        old = await crowd.connect(balancer.port)
+        await old.subscribe(*SYMBOLS)
+        await go_on([old])
+        new = await crowd.connect(balancer.port)
+        await new.subscribe(*SYMBOLS)
+        # Nothing but its first snapshots has reached this one.
+        await go_on([new], 1)
+        balancer.choose(nodes[1].url)
+        nodes[0].child.kill()
+        for client in (old, new):
+            assert_recovered([await client.connected(1), await client.connected(2)])
+        await go_on([old, new], 20)
+        assert_all_complete([old, new])
+
+
+async def test_drained_node_hands_over_and_its_clients_go_on_elsewhere_without_a_gap(
+    redis_url: str, crowd: Crowd
+) -> None:
+    async with running_nodes(redis_url, 2) as nodes, balancing(nodes[0].url) as balancer:
+        await settled(nodes)
+        moved = await crowd.connect(balancer.port)
+        (there,) = await watching(crowd, nodes[1:])
+        await moved.subscribe(*SYMBOLS)
+        await go_on([moved, there])
+        balancer.choose(nodes[1].url)
+        nodes[0].child.terminate()
+        assert_recovered([await moved.connected(1), await moved.connected(2)])
+        assert await nodes[0].child.exit_status() == 0
+        await go_on([moved, there])
+        assert_all_complete([moved, there])
+        stamps = [[u["timestamp"] for u in there.updates(symbol)[1:]] for symbol in SYMBOLS]
+        # The next owner streams at once: hardly a tick is left out.
+        assert max(b - a for each in stamps for a, b in pairwise(each)) <= 500
