@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -45,7 +46,9 @@ def retry_once() -> Retry:
     A timeout is not tried again: whoever did not answer for so long is down, and the caller has
     waited enough.
     """
-    return Retry(NoBackoff(), retries=1, supported_errors=(RedisConnectionError, RuntimeError))
+    # That a connection is closed already is a RuntimeError of uvloop's.
+    errors: Any = (RedisConnectionError, RuntimeError)
+    return Retry(NoBackoff(), retries=1, supported_errors=errors)
 
 
 @asynccontextmanager
@@ -63,5 +66,4 @@ async def redis_call(store: str, *, within: float) -> AsyncIterator[None]:
     except TimeoutError as error:
         raise StoreUnavailableError(store, f"no answer within {within} s") from error
     except (RedisError, OSError, RuntimeError) as error:
-        # That a connection is closed already is a RuntimeError of uvloop's.
         raise StoreUnavailableError(store, str(error) or type(error).__name__) from error
