@@ -28,6 +28,8 @@ interface Page {
   documents: (Omit<KnownDocument, "data"> & { data?: KnownDocument["data"]; deleted?: boolean })[];
   cursor: string;
   more: boolean;
+  /** The server knows the cursor no more: the pages begin anew, and what they don't name is gone. */
+  reset?: boolean;
 }
 
 const REQUEST_TIMEOUT = 15_000;
@@ -158,7 +160,12 @@ export class Sender {
       const since = mark ? `&since=${encodeURIComponent(mark.cursor)}` : "";
       const page = (await this.request(`/api/sync?limit=100${since}`)) as Page;
       const learned = await this.database.write(async (stores) => {
-        const fresh: KnownDocument[] = [];
+        const fresh: Pick<KnownDocument, "type" | "documentId">[] = [];
+        if (page.reset) {
+          // Versions may have begun anew as well, so nothing of it can be compared.
+          fresh.push(...(await stores.documents.all<KnownDocument>()));
+          await stores.documents.clear();
+        }
         for (const { type, documentId, data, version } of page.documents) {
           const document = { type, documentId, data: data ?? null, version };
           if (await learn(stores, document)) fresh.push(document);
