@@ -20,6 +20,8 @@
     │   └── PermanentProviderError  trying again won't: unknown symbol, refused key
     ├── StoreUnavailableError       a cache or history can't be reached
     ├── NotConnectedError           the client has no connection, and gave up having one
+    ├── QueueFullError              no more changes are kept for later
+    ├── QueueLockedError            another process has the file of changes
     ├── SlowConsumerError           a program did not take its updates fast enough
     ├── BusClosedError              the event bus was closed before the event was accepted
     └── DrainTimeoutError           the node could not be drained in time
@@ -222,6 +224,36 @@ class NotConnectedError(StockstreamError):
 
     def __str__(self) -> str:
         return f"not connected: {self.reason}"
+
+
+class QueueFullError(StockstreamError):
+    """As many changes wait to be synchronized as may wait."""
+
+    code = "queue_full"
+    retryable = True
+
+    def __init__(self, items: int, size: int) -> None:
+        #: How many wait, and the characters of their data.
+        self.items = items
+        self.size = size
+        super().__init__(items, size)
+
+    def __str__(self) -> str:
+        return f"{self.items:,} changes of {self.size:,} characters wait already"
+
+
+class QueueLockedError(StockstreamError):
+    """A file of changes is in use; it has one writer at a time."""
+
+    code = "queue_locked"
+    retryable = True
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(path)
+
+    def __str__(self) -> str:
+        return f"{self.path} is in use by another process, or by this one already"
 
 
 class SlowConsumerError(StockstreamError):

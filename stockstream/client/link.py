@@ -76,6 +76,8 @@ class Link:
         self._change = asyncio.Event()
         self._waiting = 0
         self._session_error = ""
+        #: The token that was fetched last.
+        self._newest: str | None = None
         self.state = ConnectionState.DISCONNECTED
         #: Why there is and will be no connection; None while there is or may be one.
         self.ended: StockstreamError | None = None
@@ -164,13 +166,20 @@ class Link:
             RefusedError: the server does not take it; the one before stays.
         """
         source = self._token if token is None else token
-        answer = await self.request(AUTHENTICATE, {"token": await tokens.fetch(source)}, within)
-        self._token = source
+        fresh = await tokens.fetch(source)
+        answer = await self.request(AUTHENTICATE, {"token": fresh}, within)
+        self._token, self._newest = source, fresh
         return answer
 
-    async def token(self) -> str | None:
-        """Return the token for a request of another kind."""
-        return await tokens.fetch(self._token)
+    async def token(self, refused: str | None = None) -> str | None:
+        """Return the token for a request of another kind.
+
+        Args:
+            refused: one that the server does not take any more; None: any will do.
+        """
+        if self._newest is None or self._newest == refused:
+            self._newest = await tokens.fetch(self._token)
+        return self._newest
 
     def note_session_error(self, code: str) -> None:
         """Take note of why the server is about to disconnect."""
@@ -221,7 +230,8 @@ class Link:
 
     async def _fetch_token(self) -> str | None:
         try:
-            return await tokens.fetch(self._token)
+            self._newest = await tokens.fetch(self._token)
+            return self._newest
         except Exception as error:
             # The border to the program's own code; an attempt that failed, as others do.
             raise LostError(f"no token: {error}") from error

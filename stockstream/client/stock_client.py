@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from random import Random
 from types import TracebackType
@@ -12,6 +12,7 @@ import msgspec
 
 from stockstream.client.feed import Feed
 from stockstream.client.handlers import Handler, Handlers
+from stockstream.client.http import HttpDoor
 from stockstream.client.inbox import Overflow
 from stockstream.client.link import Link
 from stockstream.client.packets import Event
@@ -101,6 +102,7 @@ class StockClient:
             random=random,
             sleep=sleep,
         )
+        self._http = HttpDoor(self.url, self._link.token)
         self._running: asyncio.Task[None] | None = None
 
     # --- the connection -----------------------------------------------------------------------
@@ -134,6 +136,7 @@ class StockClient:
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running
+        await self._http.close()
 
     @property
     def state(self) -> ConnectionState:
@@ -237,6 +240,28 @@ class StockClient:
             return msgspec.convert(answer, StockData).data
         except msgspec.ValidationError as error:
             raise UnavailableError(f"the server's answer makes no sense: {error}") from None
+
+    async def fetch(
+        self,
+        method: str,
+        path: str,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> bytes:
+        """Return the answer of one of the server's HTTP routes, asked with the client's token.
+
+        Args:
+            method: ``GET``, ``POST``.
+            path: such as ``/api/quotes``.
+            parameters: of the query.
+            body: anything that JSON can say.
+
+        Raises:
+            RefusedError: the server refuses, with the code of the contract.
+            UnavailableError: it can't be reached, or fails; nobody knows what it has done.
+        """
+        return await self._http.fetch(method, path, parameters=parameters, body=body)
 
     def subscribe(self, *events: str) -> None:
         """Have the server send events that there is no stream for; see :meth:`on`."""
