@@ -4,17 +4,17 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stockstream.client import StockClient
+    from stockstream.client import OfflineDataManager, StockClient
 
-__all__ = ["StockClient", "__version__"]
+__all__ = ["OfflineDataManager", "StockClient", "__version__"]
 
 __version__ = version("stockstream")
 
 
 def __getattr__(name: str) -> Any:
     """Load the client only where it is asked for: commands start without its libraries."""
-    if name == "StockClient":
-        from stockstream.client import StockClient  # noqa: PLC0415
+    if name in __all__:
+        from stockstream import client  # noqa: PLC0415
 
-        return StockClient
+        return getattr(client, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """Clients that lose no time between attempts, and what they got."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import Any, Generic, TypeVar
@@ -87,7 +87,9 @@ async def reading(stream: Stream[T]) -> AsyncIterator[Reader[T]]:
             await reader.task
 
 
-def client_of(url: str, waits: Waits | None = None, **options: Any) -> StockClient:
+def client_of(
+    url: str, waits: Callable[[float], Awaitable[None]] | None = None, **options: Any
+) -> StockClient:
     return StockClient(url, random=Random(1), sleep=waits or Waits(), **options)
 
 

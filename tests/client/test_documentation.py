@@ -19,7 +19,7 @@ async def test_every_example_runs_as_it_is_pasted(tmp_path: Path) -> None:
             assert code != example
             script = tmp_path / f"example_{number}.py"
             script.write_text(code)
-            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
             with running_child((sys.executable, str(script)), environment) as child:
                 assert await child.exit_status() == 0, child.output()
                 assert "Traceback" not in child.output()

@@ -134,12 +134,16 @@ class Server:
 
 
 @asynccontextmanager
-async def running_server(*args: str, env: Mapping[str, str] | None = None) -> AsyncIterator[Server]:
-    """Run `stockstream serve` with these arguments on a free port, ready when the context begins.
+async def running_server(
+    *args: str, env: Mapping[str, str] | None = None, port: int | None = None
+) -> AsyncIterator[Server]:
+    """Run `stockstream serve` with these arguments, on a free port unless one is named.
+
+    It is ready when the context begins.
 
     Settings come from `args` and `env` alone: the caller's STOCKSTREAM_ variables are left out.
     """
-    port = free_port()
+    port = port or free_port()
     url = f"http://127.0.0.1:{port}"
     inherited = {key: value for key, value in os.environ.items() if "STOCKSTREAM" not in key}
     command = [*STOCKSTREAM, "serve", "--host", "127.0.0.1", "--port", str(port), *args]

@@ -47,6 +47,7 @@ class Follower:
         self._interval = interval
         self._news: deque[DocumentChanged] = deque()
         self._due = True
+        self._anew = False
         self._wake = asyncio.Event()
         #: Whether everything was caught up with since the connection was made.
         self.is_current = False
@@ -72,6 +73,11 @@ class Follower:
         self._due = True
         self._wake.set()
 
+    def begin_anew(self) -> None:
+        """Read everything again: the server has lost what is known of it."""
+        self._anew = True
+        self.start_over()
+
     async def run(self) -> None:
         """Follow until cancelled."""
         failures = 0
@@ -95,9 +101,12 @@ class Follower:
             await self._catch_up()
         if self._news:
             news = list(self._news)
-            await self._book.commit(lambda: [self._book.rules.learn(news)])
-            for _ in news:
-                self._news.popleft()
+            self._news.clear()
+            try:
+                await self._book.commit(lambda: [self._book.rules.learn(news)])
+            except StoreUnavailableError:
+                self._due = True
+                raise
 
     async def _catch_up(self) -> None:
         self._due = False
@@ -119,8 +128,8 @@ class Follower:
     async def _read_pages(self) -> bool:
         """Read what was missed; returns whether it was necessary to begin anew."""
         replica = self._book.replica
-        cursor = replica.cursor
-        gathered: list[DocumentReply] | None = None
+        cursor = None if self._anew else replica.cursor
+        gathered: list[DocumentReply] | None = [] if self._anew else None
         while True:
             try:
                 page = await self._server.changed_since(cursor)
@@ -143,6 +152,7 @@ class Follower:
             return False
         everything, end = gathered, cursor
         await self._book.commit(lambda: [self._book.rules.relearn(everything, cursor=end)])
+        self._anew = False
         return True
 
     async def _learn(self, documents: Sequence[DocumentReply], cursor: str) -> None:

@@ -103,6 +103,7 @@ class OfflineDataManager:
             server,
             pace=pace,
             ready=lambda: self.online and self._follower.is_current,
+            doubt=self._begin_anew,
             emit=self._emit,
             clock=_now,
         )
@@ -339,6 +340,9 @@ class OfflineDataManager:
                 type=key.type, id=key.id, data=None, version=None, pending=False
             )
         self._handlers.emit(_CHANGED, document)
+
+    def _begin_anew(self) -> None:
+        self._follower.begin_anew()
 
     def _emit(self, event: str, payload: Any) -> None:
         self._progress.set()

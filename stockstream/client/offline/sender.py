@@ -56,6 +56,7 @@ class Sender:
         server: who is sent it.
         pace: how much, how often.
         ready: says whether there is a point in trying.
+        doubt: called where the server does not know what changes were made on; must not raise.
         emit: told what became of each item.
         clock: ms since the epoch.
     """
@@ -67,6 +68,7 @@ class Sender:
         *,
         pace: Pace,
         ready: Callable[[], bool],
+        doubt: Callable[[], None],
         emit: Emit,
         clock: Callable[[], int],
     ) -> None:
@@ -74,6 +76,7 @@ class Sender:
         self._server = server
         self._pace = pace
         self._ready = ready
+        self._doubt = doubt
         self._emit = emit
         self._clock = clock
         self._wake = asyncio.Event()
@@ -143,6 +146,8 @@ class Sender:
             self._tell(item, result)
         for item, error in put_off:
             await self._put_off(item, error)
+        if any(_is_about_its_base(error) for _, error in put_off):
+            self._doubt()
         return not put_off
 
     async def _put_off(self, item: OfflineItem, error: RefusedError) -> None:
@@ -191,4 +196,9 @@ def _not_now(result: SyncResult) -> RefusedError | None:
     if result.status is not SyncStatus.REFUSED:
         return None
     error = _error(result)
-    return error if error.retryable else None
+    return error if error.retryable or _is_about_its_base(error) else None
+
+
+def _is_about_its_base(error: RefusedError) -> bool:
+    """Whether a server has lost the version that a change was made on, a restored one perhaps."""
+    return isinstance(error, InvalidPayloadError) and error.message.startswith("baseVersion: ")
