@@ -1,7 +1,8 @@
 """The Socket.IO door (documented, section 3.2): clients, their events, statistics."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
 from inspect import iscoroutine
 from typing import Any, Final
@@ -248,7 +249,8 @@ class SocketGateway:
 
     async def _answer(self, client: Client, event: str, answer: Answer, payload: object) -> Any:
         try:
-            reply = answer(client, payload)
+            with _in_one_write(client.connection):
+                reply = answer(client, payload)
             return await reply if iscoroutine(reply) else reply
         except RefusedError as error:
             self._faults += isinstance(error, UnavailableError)
@@ -271,3 +273,14 @@ class SocketGateway:
         self.refused[error.code] = self.refused.get(error.code, 0) + 1
         log.debug("request_refused", client=client.id, request=event, code=error.code)
         return client.send(names.ERROR, error_reply(event, error))
+
+
+@contextmanager
+def _in_one_write(connection: Connection) -> Iterator[None]:
+    """Let what is sent in the block leave together: a reply and the snapshots behind it."""
+    corked = connection.cork()
+    try:
+        yield
+    finally:
+        if corked:
+            connection.uncork()

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from stockstream.gateway.requests import MAX_REQUESTS
 from stockstream.model import Bar, Symbol, Timeframe
 from stockstream.ports import BarSource
+from stockstream.wire.packets import WireForm
 from tests.gateway.nodes import Client, running, until
 from tests.support.providers import FakePoller, FakeProvider, down, unknown
 
@@ -61,6 +62,23 @@ async def test_reply_snapshot_and_updates_come_in_this_order() -> None:
         assert snapshot["payload"]["price"] == 10.0
         assert "snapshot" not in change["payload"]
         assert (change["payload"]["price"], change["payload"]["seq"]) == (11.0, 2)
+
+
+async def test_reply_and_snapshots_leave_in_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as node, node.client() as old, node.client() as new:
+        await old.ask("subscribe", {"events": [UPDATE, "stock_update_MSFT"]})
+        await old.event(UPDATE)
+        await old.event("stock_update_MSFT")
+        connection = node.node.servers[WireForm.JSON].connection(new.id)
+        assert connection is not None
+        writes: list[bytes] = []
+        port: Any = connection._port
+        monkeypatch.setattr(port, "write", writes.append)
+        monkeypatch.setattr(connection, "_write", writes.append)
+        await new.send("subscribe", {"events": [UPDATE, "stock_update_MSFT"]})
+        await until(lambda: bool(writes))
+        assert [writes[0].count(name) for name in (b'"subscribed"', b'"snapshot":true')] == [1, 2]
+        assert len(writes) == 1
 
 
 async def test_a_snapshot_goes_to_the_newcomer_alone() -> None:
