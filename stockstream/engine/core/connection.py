@@ -361,12 +361,9 @@ class Connection(Outlet):
         port.close(code)
 
     def _leave_polling(self, last: str) -> None:
-        outbox = self._outbox
-        if outbox is None:
-            outbox = self._outbox = {}
         farewell = Message(last)
         farewell.packet, farewell.frame = last, b""
-        outbox[object()] = farewell
+        self._append(None, farewell)
         self._hub.goodbye_due.start(self, self._hub.clock())
         # Between its last poll and the WebSocket a client may come by either of them.
         changing_over = self._probe is not None and self._probe.answered and self._polled is None

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
+from itertools import count
 
 from stockstream.engine.core.hub import Hub
 from stockstream.engine.core.message import Message
@@ -10,6 +11,13 @@ from stockstream.engine.core.ports import WebSocketPort
 #: Frames of a burst joined into one write: enough to save system calls, little enough to notice
 #: between two writes that the client stopped reading.
 _BURST_BYTES = 65_536
+
+#: Bytes that wait between two polls before older messages give way to newer ones: about what a
+#: socket takes of a client that does read.
+_KEPT_BYTES = 65_536
+
+
+_numbers = count()
 
 
 def _woken() -> None:
@@ -31,6 +39,7 @@ class Outlet(ABC):
     __slots__ = (
         "_corked",
         "_hub",
+        "_latest",
         "_outbox",
         "_polled",
         "_port",
@@ -49,8 +58,11 @@ class Outlet(ABC):
         self.conflated = self.dropped = 0
         self._hub = hub
         self._corked = False
-        # key -> message, in order; None while nothing waits.
-        self._outbox: dict[Hashable, Message] | None = None
+        # number -> key and message, in order; None while nothing waits. A message without a key is
+        # never conflated.
+        self._outbox: dict[int, tuple[Hashable | None, Message]] | None = None
+        # key -> number of its newest message in the outbox.
+        self._latest: dict[Hashable, int] | None = None
         # Bytes in the outbox.
         self._unread = 0
         # Whom to tell that a pending poll can be answered.
@@ -81,7 +93,7 @@ class Outlet(ABC):
         """
         write = self._write
         if write is None:
-            self._wait(object(), message)
+            self._wait(None, message)
             return
         frame = message.frame
         self.messages_out += 1
@@ -91,9 +103,10 @@ class Outlet(ABC):
     def offer(self, key: Hashable, message: Message) -> None:
         """Send a message in order, if need be instead of an older one.
 
-        While the client cannot take it, an older message with the same key is dropped and the
+        While the client does not read, an older message with the same key is dropped and the
         newer one waits behind everything else: what leaves is in the order in which it was
-        given. Nothing starves, for all that waits leaves together.
+        given. Nothing starves, for all that waits leaves together. Between two polls, or while
+        its transport changes, a client is given time: some 64 KiB wait before anything is dropped.
         """
         write = self._write
         if write is None:
@@ -104,7 +117,7 @@ class Outlet(ABC):
         self.bytes_out += len(frame)
         write(frame)
 
-    def offer_many(self, items: Sequence[tuple[Hashable, Message]]) -> None:
+    def offer_many(self, items: Sequence[tuple[Hashable | None, Message]]) -> None:
         """Do as `offer` for each item; while the client can take it, in one write."""
         frames: list[bytes] = []
         size = 0
@@ -122,12 +135,12 @@ class Outlet(ABC):
             self._write_frames(self._write, frames, size)
 
     def withdraw(self, key: Hashable) -> bool:
-        """Drop the waiting message with this key; False if none waits."""
-        outbox = self._outbox
-        message = outbox.pop(key, None) if outbox is not None else None
-        if message is None:
+        """Drop the waiting messages with this key; False if none waits."""
+        outbox, latest = self._outbox, self._latest
+        if outbox is None or latest is None or latest.pop(key, None) is None:
             return False
-        self._unread -= len(message.frame)
+        for number in [number for number, (other, _) in outbox.items() if other == key]:
+            self._unread -= len(outbox.pop(number)[1].frame)
         return True
 
     def _write_frames(self, write: Callable[[bytes], None], frames: list[bytes], size: int) -> None:
@@ -135,7 +148,7 @@ class Outlet(ABC):
         self.bytes_out += size
         write(frames[0] if len(frames) == 1 else b"".join(frames))
 
-    def _wait(self, key: Hashable, message: Message) -> None:
+    def _wait(self, key: Hashable | None, message: Message) -> None:
         if not self.open:
             self.dropped += 1
             self._hub.metrics.dropped += 1
@@ -149,32 +162,44 @@ class Outlet(ABC):
         else:
             self._wake_poll()
 
-    def _put(self, key: Hashable, message: Message) -> None:
+    def _put(self, key: Hashable | None, message: Message) -> None:
         hub = self._hub
-        outbox = self._outbox
-        if outbox is None:
-            outbox = self._outbox = {}
-        if not outbox and not self._corked and self not in hub.unread_due:
+        if not self._outbox and not self._corked and self not in hub.unread_due:
             hub.unread_due.start(self, hub.clock())
-        # Popped, not replaced: the newer one has its place at the end.
-        older = outbox.pop(key, None)
-        if older is not None:
-            self._unread -= len(older.frame)
-            self.conflated += 1
-            hub.metrics.conflated += 1
-        outbox[key] = message
+        self._append(key, message)
         self._unread += len(message.frame)
 
+    def _append(self, key: Hashable | None, message: Message) -> None:
+        outbox, latest = self._outbox, self._latest
+        if outbox is None or latest is None:
+            outbox, latest = self._outbox, self._latest = {}, {}
+        number = next(_numbers)
+        if key is not None:
+            older = latest.get(key)
+            if older is not None and not self._keeps:
+                # Popped, not replaced: the newer one has its place at the end.
+                self._unread -= len(outbox.pop(older)[1].frame)
+                self.conflated += 1
+                self._hub.metrics.conflated += 1
+            latest[key] = number
+        outbox[number] = key, message
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether what waits does so without the client being slow."""
+        most = min(_KEPT_BYTES, self._hub.limits.unread_bytes // 2)
+        return (self._port is None or self._corked) and self._unread < most
+
     def _take(self) -> list[Message]:
-        waiting = list(self._outbox.values()) if self._outbox else []
-        self._outbox = None
+        waiting = [message for _, message in self._outbox.values()] if self._outbox else []
+        self._outbox = self._latest = None
         self._unread = 0
         self.messages_out += len(waiting)
         return waiting
 
     def _drop(self) -> None:
         lost = len(self._outbox) if self._outbox else 0
-        self._outbox = None
+        self._outbox = self._latest = None
         self._unread = 0
         self.dropped += lost
         self._hub.metrics.dropped += lost
@@ -189,9 +214,9 @@ class Outlet(ABC):
         outbox = self._outbox
         if not outbox:
             return
-        self._outbox = None
+        self._outbox = self._latest = None
         self._unread = 0
-        self.offer_many(list(outbox.items()))
+        self.offer_many(list(outbox.values()))
 
     def _wake_poll(self) -> None:
         # Stays pending, so that another poll beside it is noticed, until it is answered.

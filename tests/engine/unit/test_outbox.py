@@ -196,13 +196,36 @@ def test_what_waits_is_sent_before_the_close_frame(client: tuple[Connection, Fak
     assert socket.closed_with == 1000
 
 
+def test_a_client_between_two_polls_is_given_every_update_until_much_waits() -> None:
+    connection = FakeHub(Limits(unread_bytes=1_000_000)).polling()
+    long = "x" * 20_000
+    for number in range(5):
+        connection.offer("A", Message(f"2a{number}{long}"))
+        connection.offer("B", Message(f"2b{number}"))
+    # Four long ones are more than 64 KiB: from there on only the newest one is kept.
+    answer = [packet[:4] for packet in FakePoll(connection).answer()]
+    assert answer == ["42a0", "42b0", "42a1", "42b1", "42a2", "42a4", "42b4"]
+    assert connection.conflated == 3
+
+
+def test_what_is_withdrawn_between_two_polls_is_withdrawn_as_a_whole(fake: FakeHub) -> None:
+    connection = fake.polling()
+    for number in range(3):
+        connection.offer("A", Message(f"2a{number}"))
+        connection.offer("B", Message(f"2b{number}"))
+    assert connection.withdraw("A")
+    assert not connection.withdraw("A")
+    assert FakePoll(connection).answer() == ["42b0", "42b1", "42b2"]
+    assert connection.unread_bytes == 0
+
+
 def test_poll_gets_all_that_waits_in_order(fake: FakeHub) -> None:
     connection = fake.polling()
     connection.offer("A", Message("2a1"))
     connection.send(Message("2b"))
     connection.offer("A", Message("2a2"))
     connection.send(Message(b"\x01"))
-    assert FakePoll(connection).answer() == ["42b", "42a2", "bAQ=="]
+    assert FakePoll(connection).answer() == ["42a1", "42b", "42a2", "bAQ=="]
 
 
 def test_pending_poll_is_woken_and_gathers_until_it_is_answered(fake: FakeHub) -> None:
