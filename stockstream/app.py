@@ -109,7 +109,8 @@ class Node:
             max_clients=settings.max_subscriptions,
             max_events=settings.max_subscriptions_per_client,
         )
-        self.documents = Documents(document_settings(settings), clock)
+        share = self.cluster.share_news if self.cluster else None
+        self.documents = Documents(document_settings(settings), clock, share)
         self.bar_updates = BarUpdates(self.bars, clock, self.send_bar)
         self.requests = Requests(
             subscriptions=subscriptions,
@@ -319,7 +320,8 @@ class Node:
         measurements.describe_web(page, self.web)
         measurements.describe_documents(page, self.documents.sync, self.documents.news)
         if self.cluster:
-            describe_cluster(page, self.cluster.streaming, self.cluster.sessions)
+            cluster = self.cluster
+            describe_cluster(page, cluster.streaming, cluster.sessions, cluster.news)
 
 
 @asynccontextmanager

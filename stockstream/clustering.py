@@ -10,9 +10,11 @@ from stockstream.cluster.link import open_link
 from stockstream.cluster.session_store import SessionStore
 from stockstream.config import Settings
 from stockstream.errors import StoreUnavailableError
+from stockstream.gateway.document_news import DocumentNews
 from stockstream.gateway.fanout import Fanout
 from stockstream.gateway.http import Dependency
 from stockstream.gateway.recovery import Recovery
+from stockstream.gateway.shared_news import SharedNews
 from stockstream.gateway.shared_order import SharedOrder
 from stockstream.gateway.shared_sessions import SharedSessions
 from stockstream.model import Symbol
@@ -42,6 +44,7 @@ class Clustering:
     """
 
     streaming: ClusteredStreaming
+    news: SharedNews
     _order: SharedOrder | None = None
 
     def __init__(
@@ -107,9 +110,18 @@ class Clustering:
                 self._session_store, fanout, recovery, self._clock, self._random
             )
 
+    def share_news(self, news: DocumentNews) -> SharedNews:
+        """Return what tells the devices of a user, whichever nodes they are connected to."""
+        self.news = SharedNews(
+            self.link, node=self.node, news=news, clock=self._clock, random=self._random
+        )
+        channel = self.link.channels.documents
+        self.streaming.quotes_bus.listen(channel, self.news.hear, lambda: None)
+        return self.news
+
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs as long as the node does, beside the streaming."""
-        return [self.sessions.run(), *([self._order.run()] if self._order else ())]
+        return [self.sessions.run(), self.news.run(), *([self._order.run()] if self._order else ())]
 
     async def dependencies(self) -> list[Dependency]:
         """Return how Redis is, and whether this node hears what goes through it.

@@ -251,9 +251,9 @@ class Settings(BaseSettings):
         10.0, description="seconds that draining may take after SIGTERM"
     )
 
-    def database(self) -> str:
-        """Return the URL of the database that documents are kept in."""
-        if self.database_url is not None:
+    def database(self) -> str | None:
+        """Return the URL of the database for documents; None: nodes were told of none to share."""
+        if self.database_url is not None or self.redis_url is not None:
             return self.database_url
         return default_database(os.environ)
 

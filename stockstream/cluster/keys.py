@@ -68,6 +68,8 @@ class Channels:
         self.demand = f"{prefix}:demand"
         #: Word that members or leases have changed.
         self.members = f"{prefix}:members"
+        #: New versions of users' documents.
+        self.documents = f"{prefix}:documents"
         #: Followed by a node: sessions that another node has taken over from it.
         self.sessions_prefix = f"{prefix}:sessions:"
         self._canary_prefix = f"{prefix}:canary:"

@@ -1,14 +1,15 @@
 """The metrics of a node that is one of many, each with where it is read (docs/operations.md)."""
 
 from stockstream.gateway.exposition import Exposition
+from stockstream.gateway.shared_news import SharedNews
 from stockstream.gateway.shared_sessions import SharedSessions
 from stockstream.services.clustered import ClusteredStreaming
 
 
 def describe_cluster(
-    page: Exposition, streaming: ClusteredStreaming, sessions: SharedSessions
+    page: Exposition, streaming: ClusteredStreaming, sessions: SharedSessions, news: SharedNews
 ) -> None:
-    """Show what this node owns, hears and commits, and the sessions that it shares."""
+    """Show what this node owns, hears and commits, and what it shares of clients' doings."""
     _describe_membership(page, streaming)
     _describe_commits(page, streaming)
     _describe_hearing(page, streaming)
@@ -20,6 +21,17 @@ def describe_cluster(
     )
     page.gauge("sessions_unsaved", "Sessions that are to be saved.", lambda: sessions.unsaved)
     page.counter("sessions_taken", "Clients that went on to another node.", lambda: sessions.taken)
+    page.counter(
+        "document_news",
+        "Changes of documents passed on to other nodes, heard of them, given up, not understood.",
+        lambda: {
+            "sent": news.sent,
+            "heard": news.heard,
+            "shed": news.shed,
+            "undecodable": news.undecodable,
+        },
+        label="outcome",
+    )
 
 
 def _describe_membership(page: Exposition, streaming: ClusteredStreaming) -> None:

@@ -1,5 +1,6 @@
 """Tells the devices of a user at once what another of them has changed."""
 
+from collections import OrderedDict
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +14,8 @@ from stockstream.wire.packets import WireForm, encode_event
 from stockstream.wire.replies import Envelope
 from stockstream.wire.sync_replies import document_changed
 
+#: Documents of which it is remembered what was told last.
+_REMEMBERED: Final = 10_000
 _NOBODY: Final[dict[str, Client]] = {}
 
 
@@ -25,6 +28,7 @@ class DocumentNews:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._listeners: dict[str, dict[str, Client]] = {}
+        self._told: OrderedDict[tuple[str, str, str], tuple[int, int]] = OrderedDict()
         #: Messages handed to clients.
         self.told = 0
 
@@ -51,8 +55,10 @@ class DocumentNews:
             self.send(user, msgspec.to_builtins(document_changed(document)))
 
     def send(self, user: str, payload: Any) -> None:
-        """Tell the user's clients what ``document_changed`` carries."""
+        """Tell the user's clients what ``document_changed`` carries, unless they know better."""
         listeners = self._listeners.get(user, _NOBODY)
+        if not self._is_newer(user, payload):
+            return
         envelope = Envelope(
             type=names.DOCUMENT_CHANGED, payload=payload, timestamp=self._clock.time_ms()
         )
@@ -67,3 +73,17 @@ class DocumentNews:
                 )
             client.connection.offer(key, message)
         self.told += len(listeners)
+
+    def _is_newer(self, user: str, payload: Any) -> bool:
+        """Return whether a version is no older than what was told: threads and nodes overtake."""
+        place = user, payload["type"], payload["documentId"]
+        version = payload["version"]
+        # A database that was begun anew counts from 1 again, but not in time.
+        told = version["timestamp"], version["version"]
+        if told < self._told.get(place, told):
+            return False
+        self._told[place] = told
+        self._told.move_to_end(place)
+        if len(self._told) > _REMEMBERED:
+            self._told.popitem(last=False)
+        return True

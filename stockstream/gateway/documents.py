@@ -1,8 +1,10 @@
 """Documents as a part of a node: their store, who hears of changes, their doors."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from stockstream.gateway.document_news import DocumentNews
+from stockstream.gateway.shared_news import SharedNews
 from stockstream.gateway.sync import SyncDoor
 from stockstream.ports import Clock
 from stockstream.services.sync import SyncService, SyncSettings
@@ -14,8 +16,8 @@ from stockstream.storage.documents.store import SqlDocumentStore
 class DocumentSettings:
     """Where documents are, and how they are kept."""
 
-    #: ``sqlite:///path`` or ``postgresql://…``.
-    database_url: str
+    #: ``sqlite:///path`` or ``postgresql://…``; None: there is none, and documents are refused.
+    database_url: str | None
     #: Past versions that are kept of a document.
     versions: int
     sync: SyncSettings
@@ -26,10 +28,25 @@ class DocumentSettings:
 class Documents:
     """All of it, put together; nothing is opened before it is needed."""
 
-    def __init__(self, settings: DocumentSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: DocumentSettings,
+        clock: Clock,
+        share: Callable[[DocumentNews], SharedNews] | None = None,
+    ) -> None:
+        """Put it together.
+
+        Args:
+            settings: where documents are, and how they are kept.
+            clock: the time.
+            share: has other nodes hear of changes as well; None: there are none.
+        """
         self.store = SqlDocumentStore(Database(settings.database_url), settings.versions)
         self.news = DocumentNews(clock)
         self.sync = SyncService(
-            self.store, settings=settings.sync, clock=clock, tell=self.news.tell
+            self.store,
+            settings=settings.sync,
+            clock=clock,
+            tell=share(self.news).tell if share else self.news.tell,
         )
         self.door = SyncDoor(self.sync, items_per_second=settings.items_per_second, clock=clock)

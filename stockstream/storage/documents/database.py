@@ -43,11 +43,13 @@ class Database:
     """One database, shared by whoever stores something in it.
 
     Args:
-        url: ``sqlite:///path`` or ``postgresql://user:password@host/name``.
+        url: ``sqlite:///path`` or ``postgresql://user:password@host/name``; None: nobody has said
+            where it is, and all work is refused.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = _with_driver(make_url(url))
+    def __init__(self, url: str | None) -> None:
+        self._missing = url is None
+        self._url = _with_driver(make_url(url or "sqlite:///never-opened"))
         #: ``sqlite`` or ``postgresql``: what it is called in readiness and errors.
         self.name = self._url.get_backend_name()
         self._engine = _sqlite(self._url) if self.name == "sqlite" else _postgres(self._url)
@@ -63,8 +65,8 @@ class Database:
 
     @property
     def opened(self) -> bool:
-        """Whether it has been used yet."""
-        return self._open
+        """Whether it has been used yet, or can't be."""
+        return self._open or self._missing
 
     @property
     def waiting(self) -> int:
@@ -99,6 +101,10 @@ class Database:
         await asyncio.to_thread(self._engine.dispose)
 
     async def _within(self, start: Callable[[], "asyncio.Future[T]"]) -> T:
+        if self._missing:
+            raise StoreUnavailableError(
+                "documents", "nodes need a database that they share: set DATABASE_URL"
+            )
         if self._closed:
             raise StoreUnavailableError(self.name, "closed")
         if self._waiting >= _WAITING:
