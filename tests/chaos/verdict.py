@@ -1,0 +1,132 @@
+"""Whether everything arrived, and how long what took."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from tests.chaos.crowd import ChaosCrowd, Update
+from tests.chaos.faults import Happened
+from tests.chaos.market import Asked, Market
+from tests.chaos.nodes import INTERVAL
+
+#: Seconds around a fault in which an answer of the market may have gone down with its node.
+_GRACE = 1.0
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What a run has shown."""
+
+    #: Updates that clients got, and prices that the market told.
+    updates: int = 0
+    answers: int = 0
+    connections: int = 0
+    recovered: int = 0
+    #: Sentences of what must not be; empty where all is well.
+    faults: list[str] = field(default_factory=list)
+    #: Changes of owner, of all symbols together.
+    handovers: int = 0
+    #: By kind of fault: seconds until another node asked for a symbol of the node that was lost.
+    failover: dict[str, list[float]] = field(default_factory=dict)
+    #: By kind of fault: seconds until a client that had lost its connection got prices again.
+    recovery: dict[str, list[float]] = field(default_factory=dict)
+
+
+def judge(market: Market, crowd: ChaosCrowd, happened: Sequence[Happened]) -> Verdict:
+    """Look at all that the market was asked and all that the clients saw."""
+    verdict = Verdict(updates=crowd.updates)
+    for watcher in crowd.watchers:
+        verdict.faults += watcher.faults()
+        verdict.connections += len(watcher.connections)
+        verdict.recovered += sum(each.recovered for each in watcher.connections)
+    for symbol, answers in market.answers.items():
+        verdict.answers += len(answers)
+        verdict.handovers += sum(a.node != b.node for a, b in pairwise(answers))
+        verdict.faults += _asked_too_often(symbol, answers)
+        verdict.faults += _disagreements(symbol, crowd)
+        verdict.faults += _lost(symbol, answers, _longest(symbol, crowd), happened)
+    for each in happened:
+        verdict.failover.setdefault(each.name, []).extend(_failovers(market, each))
+        verdict.recovery.setdefault(each.name, []).extend(_recoveries(crowd, each))
+    return verdict
+
+
+def _asked_too_often(symbol: str, answers: Sequence[Asked]) -> Iterable[str]:
+    """Return whether a symbol was asked for more than once in an interval of one owner."""
+    span = answers[-1].at - answers[0].at
+    handovers = sum(a.node != b.node for a, b in pairwise(answers))
+    most = span / INTERVAL + 1 + handovers
+    if len(answers) > most + 1:
+        yield f"{symbol} was asked for {len(answers)} times, more than {most:.0f}"
+
+
+def _seen(symbol: str, crowd: ChaosCrowd) -> list[dict[tuple[str, int], float]]:
+    return [
+        {(u.epoch, u.seq): u.price for u in watcher.updates[symbol]} for watcher in crowd.watchers
+    ]
+
+
+def _disagreements(symbol: str, crowd: ChaosCrowd) -> Iterable[str]:
+    """Return where the same number meant different prices to two clients."""
+    prices: dict[tuple[str, int], float] = {}
+    for seen in _seen(symbol, crowd):
+        for number, price in seen.items():
+            if prices.setdefault(number, price) != price:
+                yield f"{symbol} {number} was {price} and {prices[number]}"
+
+
+def _longest(symbol: str, crowd: ChaosCrowd) -> list[Update]:
+    """Return the updates of a symbol that all clients share, as the client saw that saw most."""
+    # What a node that was cut off told its own clients meanwhile is nobody else's.
+    epochs = [{u.epoch for u in w.updates[symbol]} for w in crowd.watchers]
+    common = set.intersection(*epochs)
+    sequences = [
+        [u for u in w.updates[symbol] if not u.snapshot and u.epoch in common]
+        for w in crowd.watchers
+    ]
+    return max(sequences, key=len)
+
+
+def _lost(
+    symbol: str, answers: Sequence[Asked], updates: Sequence[Update], happened: Sequence[Happened]
+) -> Iterable[str]:
+    """Return the changes that the market told a healthy node and that no client saw."""
+    rest = iter(updates)
+    update = next(rest, None)
+    price: float | None = None
+    for answer, later in zip(answers, [*answers[1:], answers[-1]], strict=True):
+        if update is None:
+            return
+        if answer.price == update.price:
+            price = answer.price
+            update = next(rest, None)
+        elif price is None or answer.price == price:
+            continue
+        # The last answer before another owner may have come when it was no longer asked for.
+        elif answer.node == later.node and not _excused(answer, happened):
+            yield f"{symbol}: {answer.price}, told to {answer.node} at {answer.at:.3f}, was lost"
+    if update is not None:
+        yield f"{symbol}: the market never told the price of {update}"
+
+
+def _excused(answer: Asked, happened: Sequence[Happened]) -> bool:
+    """Return whether an answer may have gone down with the node that it was told to."""
+    return any(
+        each.node in ("", answer.node) and each.began - _GRACE < answer.at < each.ended
+        for each in happened
+    )
+
+
+def _failovers(market: Market, happened: Happened) -> Iterable[float]:
+    for symbol in happened.symbols:
+        later = (a for a in market.answers[symbol] if a.at > happened.began)
+        taken = next((a.at for a in later if a.node != happened.node), None)
+        if taken is not None:
+            yield taken - happened.began
+
+
+def _recoveries(crowd: ChaosCrowd, happened: Happened) -> Iterable[float]:
+    for watcher in crowd.watchers:
+        for (at, _), took in zip(watcher.losses, watcher.recoveries(), strict=False):
+            if happened.began < at < happened.ended:
+                yield took
