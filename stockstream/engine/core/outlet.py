@@ -14,7 +14,7 @@ _BURST_BYTES = 65_536
 
 #: Bytes that wait between two polls before older messages give way to newer ones: about what a
 #: socket takes of a client that does read.
-_KEPT_BYTES = 65_536
+_KEPT_BYTES = 262_144
 
 
 _numbers = count()
@@ -106,7 +106,7 @@ class Outlet(ABC):
         While the client does not read, an older message with the same key is dropped and the
         newer one waits behind everything else: what leaves is in the order in which it was
         given. Nothing starves, for all that waits leaves together. Between two polls, or while
-        its transport changes, a client is given time: some 64 KiB wait before anything is dropped.
+        its transport changes, a client is given time: some 256 KiB wait before anything is dropped.
         """
         write = self._write
         if write is None:

@@ -198,11 +198,11 @@ def test_what_waits_is_sent_before_the_close_frame(client: tuple[Connection, Fak
 
 def test_a_client_between_two_polls_is_given_every_update_until_much_waits() -> None:
     connection = FakeHub(Limits(unread_bytes=1_000_000)).polling()
-    long = "x" * 20_000
+    long = "x" * 80_000
     for number in range(5):
         connection.offer("A", Message(f"2a{number}{long}"))
         connection.offer("B", Message(f"2b{number}"))
-    # Four long ones are more than 64 KiB: from there on only the newest one is kept.
+    # Four long ones are more than 256 KiB: from there on only the newest one is kept.
     answer = [packet[:4] for packet in FakePoll(connection).answer()]
     assert answer == ["42a0", "42b0", "42a1", "42b1", "42a2", "42a4", "42b4"]
     assert connection.conflated == 3
