@@ -12,7 +12,8 @@
 --       change "serial price timestamp body", the body being the payload without seq, epoch and
 --       closing brace.
 -- Returns for each group false where it is refused, else of each symbol: epoch ('' where a new one
--- is due), seq of its last update, then for each change its seq, 0 where it changed nothing.
+-- is due), seq of its last update, then for each change its seq, 0 where it changed nothing, or -1
+-- where it was to be of a new epoch, and another node has gone on meanwhile.
 
 local node, publish, prefix, fresh_epoch = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local keep, log_ttl, value_ttl, history_ttl = tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
@@ -48,6 +49,12 @@ local STATE = '^(%S+) (%d+) (%S+) %d+ (%S+) (%d+) (%S*) (%d+) (%d+) '
 local SYMBOL = '^(%S+) (%S*) (%d*) (%S+) (%d+)$'
 local CHANGE = '^(%d+) (%S+) (%d+) (.*)$'
 
+-- Whether others have made updates of which the caller did not know when it began a new epoch.
+local function superseded(state, owner, known_epoch, known_seq, anew)
+  if not anew or owner == node or state.epoch == anew then return false end
+  return not (state.epoch == known_epoch and tonumber(state.seq) <= (tonumber(known_seq) or -1))
+end
+
 local function load(state_key, known_epoch, known_seq, anew)
   local held = redis.call('GET', state_key)
   -- The epoch that is to begin, if any.
@@ -61,6 +68,7 @@ local function load(state_key, known_epoch, known_seq, anew)
     state.origin = digits(math.max(origin, now_us - tonumber(log_ttl) * 1000000))
     state.begins = anew or fresh_epoch
   else
+    state.superseded = superseded(state, owner, known_epoch, known_seq, anew)
     -- Where it has begun already, this is offered once more.
     state.begins = anew ~= state.epoch and anew
     if last_lineage ~= lineage and not (known_epoch == state.epoch and known_seq == state.seq) then
@@ -127,7 +135,9 @@ local function commit_symbol()
   for i = at + 1, at + count do
     local serial, price, timestamp, body = string.match(ARGV[i], CHANGE)
     local seq = 0
-    if tonumber(serial) > state.serial then
+    if state.superseded then
+      seq = -1
+    elseif tonumber(serial) > state.serial then
       if state.begins then
         begin_anew(log_key, state)
         began = true

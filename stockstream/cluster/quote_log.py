@@ -51,7 +51,8 @@ class SymbolChanges:
 
     symbol: Symbol
     changes: Sequence[Change]
-    #: Epoch that begins with the first of them; empty: the sequence goes on.
+    #: Epoch that begins with the first of them; empty: the sequence goes on. Refused where another
+    #: node has made updates since the last one that this node knows of.
     epoch: str = ""
 
 
@@ -71,8 +72,14 @@ class Committed(NamedTuple):
     symbol: Symbol
     #: Of its last update; empty where the next one will begin a new epoch.
     epoch: str
-    #: For each change its number; 0 where the price was unchanged, or the change is an old one.
+    #: For each change its number; 0 where the price was unchanged, or the change is an old one. All
+    #: are -1 where they were to begin an epoch, but another node has made updates meanwhile.
     seqs: Sequence[int]
+
+    @property
+    def superseded(self) -> bool:
+        """Whether the changes were refused because another node has gone on without them."""
+        return self.seqs[-1] < 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,12 +176,14 @@ class QuoteLog:
 
     def _take(self, group: Group, reply: Sequence[Any]) -> Iterator[Committed]:
         for changes, (epoch, last, *seqs) in zip(group.symbols, reply, strict=True):
-            symbol = changes.symbol
-            self._told[symbol] = (epoch.decode(), last)
-            self._told.move_to_end(symbol)
-            if len(self._told) > _REMEMBERED:
-                self._told.popitem(last=False)
-            yield Committed(symbol, epoch.decode(), seqs)
+            self._remember(changes.symbol, epoch.decode(), last)
+            yield Committed(changes.symbol, epoch.decode(), seqs)
+
+    def _remember(self, symbol: Symbol, epoch: str, seq: int) -> None:
+        self._told[symbol] = (epoch, seq)
+        self._told.move_to_end(symbol)
+        if len(self._told) > _REMEMBERED:
+            self._told.popitem(last=False)
 
     async def _write_documented(
         self, groups: Sequence[Group], committed: Sequence[Committed]
@@ -256,6 +265,10 @@ class QuoteLog:
                 script_keys += (keys.state(symbol), keys.log(symbol))
             args = [LOG_TTL, *(from_offset for _ in chunk)]
             found += map(_parse_found, await self._link.run(_READ, script_keys, args))
+        if offset is None:
+            for symbol, state in zip(symbols, found, strict=True):
+                if isinstance(state, LoggedState):
+                    self._remember(symbol, state.position.epoch, state.position.seq)
         return found
 
     async def current_offset(self) -> int:
@@ -297,7 +310,7 @@ def _documented(changes: SymbolChanges, entry: Committed) -> Iterator[Sequence[A
     """Yield the commands that write the documented keys of a symbol."""
     history, payload = keys.history(changes.symbol), b""
     for change, seq in zip(changes.changes, entry.seqs, strict=True):
-        if seq:
+        if seq > 0:
             payload = change.payload(entry.epoch, seq)
             yield ("ZADD", history, change.timestamp, payload)
     if payload:
@@ -332,7 +345,7 @@ def _pieces(symbols: Iterable[SymbolChanges]) -> Iterator[SymbolChanges]:
             yield SymbolChanges(
                 symbol=changes.symbol,
                 changes=changes.changes[start : start + STEP_SIZE],
-                epoch=changes.epoch if start == 0 else "",
+                epoch=changes.epoch,
             )
 
 

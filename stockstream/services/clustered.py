@@ -117,6 +117,7 @@ class ClusteredStreaming:
             random=random,
             on_alone=self.hearing.deliver_alone,
             on_refused=self._refused,
+            on_superseded=self.hearing.forget_apart,
         )
         self.producer = QuoteProducer(
             provider,

@@ -3,7 +3,8 @@
 What comes while a commit is under way goes with the next one: the more there is, the larger the
 steps. While Redis is out of reach changes wait; once it has been so for a while the node goes on
 alone: it numbers changes by itself, in an epoch of its own, and offers them under these very
-numbers when Redis is back.
+numbers when Redis is back. Where another node has streamed the symbol meanwhile, they are not
+taken: they were of this node's clients alone.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ import msgspec
 import structlog
 
 from stockstream.clock import wait_until
-from stockstream.cluster.quote_log import Change, Group, QuoteLog, SymbolChanges
+from stockstream.cluster.quote_log import Change, Committed, Group, QuoteLog, SymbolChanges
 from stockstream.core.backoff import Backoff
 from stockstream.core.latency import LatencyHistogram
 from stockstream.core.ownership import partition_of
@@ -62,6 +63,8 @@ class Committer:
         random: spreads it.
         on_alone: called with updates that this node has numbered by itself.
         on_refused: called when a commit was refused because others own the partitions.
+        on_superseded: called with a symbol of which nobody else will get what this node has
+            numbered by itself.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Committer:
         random: Random,
         on_alone: Callable[[Sequence[StockUpdate], float], None],
         on_refused: Callable[[], None],
+        on_superseded: Callable[[Symbol], None],
     ) -> None:
         self._log = log
         self._token = token
@@ -80,6 +84,7 @@ class Committer:
         self._random = random
         self._on_alone = on_alone
         self._on_refused = on_refused
+        self._on_superseded = on_superseded
         self._waiting: dict[Symbol, _Waiting] = {}
         self._size = 0
         self._busy: set[Symbol] = set()
@@ -98,6 +103,8 @@ class Committer:
         #: Changes that were given up: too many waited, or the partition was lost.
         self.shed = 0
         self.dropped = 0
+        #: Symbols of which another node had made updates while this one numbered its own.
+        self.superseded = 0
         #: From the receipt of a quote to its being committed, in ms.
         self.latency = LatencyHistogram()
 
@@ -252,7 +259,7 @@ class Committer:
         for entry in result.committed:
             # A symbol with many changes was committed in several pieces.
             *_, last = islice(offered[entry.symbol], len(entry.seqs))
-            self._committed(entry.symbol, entry.seqs, last.serial)
+            self._committed(entry, last.serial)
         self._progress.set()
         if result.stale:
             self.stale += len(result.stale)
@@ -261,22 +268,34 @@ class Committer:
             self._on_refused()
             await self._clock.sleep(_ASK_AGAIN)
 
-    def _committed(self, symbol: Symbol, seqs: Sequence[int], last_serial: int) -> None:
-        made = sum(seq > 0 for seq in seqs)
+    def _committed(self, entry: Committed, last_serial: int) -> None:
+        made = sum(seq > 0 for seq in entry.seqs)
         self.updates += made
-        self.unchanged += len(seqs) - made
-        waiting = self._waiting.get(symbol)
+        self.unchanged += sum(seq == 0 for seq in entry.seqs)
+        waiting = self._waiting.get(entry.symbol)
         if waiting is None:
             return
         now = self._clock.monotonic()
         changes = waiting.changes
+        newest: StockUpdate | None = None
         # None of them, where they have been given other serials or were given up meanwhile.
         while changes and changes[0][0].serial <= last_serial:
-            _, _, received = changes.popleft()
+            _, newest, received = changes.popleft()
             self.latency.record((now - received) * 1000)
             self._size -= 1
+        if entry.superseded and newest is not None:
+            self._go_on_after_others(entry.symbol, waiting, newest)
         if not changes:
-            del self._waiting[symbol]
-        elif partition_of(symbol) not in self._alone:
+            del self._waiting[entry.symbol]
+        elif partition_of(entry.symbol) not in self._alone:
             # What follows goes on where these ended.
             waiting.epoch = ""
+
+    def _go_on_after_others(self, symbol: Symbol, waiting: _Waiting, newest: StockUpdate) -> None:
+        """Offer the newest price of an epoch that nobody wants as one of the others' epoch."""
+        self.superseded += 1
+        if not waiting.changes:
+            waiting.changes.append((self._change(newest), newest, self._clock.monotonic()))
+            self._size += 1
+        waiting.epoch = ""
+        self._on_superseded(symbol)

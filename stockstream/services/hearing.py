@@ -73,7 +73,7 @@ class Hearing:
     def stop(self, symbol: Symbol) -> None:
         """Note that a symbol is heard no more."""
         self.symbols.discard(symbol)
-        self._forget_apart(symbol)
+        self.forget_apart(symbol)
 
     def quotes(self, updates: Sequence[BusUpdate]) -> None:
         """See :class:`stockstream.cluster.watch.QuoteReceiver`."""
@@ -138,7 +138,7 @@ class Hearing:
             return
         for symbol in list(self.apart):
             if not owns(symbol) or now - self._together_since > _HEARD_BY:
-                self._forget_apart(symbol)
+                self.forget_apart(symbol)
 
     def _was_given(self, update: StockUpdate) -> bool:
         """Return whether clients have this one since the node went on alone."""
@@ -146,13 +146,14 @@ class Hearing:
         if given is None or given.epoch != update.epoch:
             return False
         if update.seq >= given.seq:
-            self._forget_apart(update.symbol)
+            self.forget_apart(update.symbol)
         if update.seq == given.seq and (live := self._live.get(update.symbol)) is not None:
             # The same, but now it has a place among the others.
             live.settle(update)
         return update.seq <= given.seq
 
-    def _forget_apart(self, symbol: Symbol) -> None:
+    def forget_apart(self, symbol: Symbol) -> None:
+        """Expect no more that what was numbered here will be heard."""
         if self.apart.pop(symbol, None) is not None and not self.apart:
             self._on_apart(False)
 

@@ -72,6 +72,43 @@ async def test_token_of_another_node_is_refused(link: RedisLink) -> None:
     assert result.stale == {partition_of(AAPL)}
 
 
+async def test_numbers_of_a_node_that_was_alone_become_an_epoch_where_nobody_else_went_on(
+    link: RedisLink,
+) -> None:
+    node = await owner(link)
+    before = (await node.commit(AAPL, 1.0)).committed[0]
+    alone = [group(AAPL, node.token, change(2.0), change(3.0), epoch="alone")]
+    result = await node.log.commit(alone)
+    assert result.committed[0] == (AAPL, "alone", [1, 2])
+    assert (await node.commit(AAPL, 4.0)).committed[0] == (AAPL, "alone", [3])
+    assert before.epoch != "alone"
+
+
+async def test_numbers_of_a_node_that_was_alone_are_refused_where_another_went_on(
+    link: RedisLink,
+) -> None:
+    node = await owner(link, "a", 1)
+    common = (await node.commit(AAPL, 1.0)).committed[0].epoch
+    await (await owner(link, "b", 2)).commit(AAPL, 2.0)
+    node.token = 3
+    await node.own()
+    refused = await node.log.commit([group(AAPL, 3, change(5.0), change(6.0), epoch="alone")])
+    assert refused.committed[0].superseded
+    assert refused.committed[0].seqs == [-1, -1]
+    # What it offers from now on goes on after the other's.
+    assert (await node.commit(AAPL, 6.0)).committed[0] == (AAPL, common, [3])
+
+
+async def test_new_owner_that_only_read_the_state_may_begin_an_epoch_when_alone(
+    link: RedisLink,
+) -> None:
+    await (await owner(link, "a", 1)).commit(AAPL, 1.0)
+    node = await owner(link, "b", 2)
+    await node.log.read([AAPL], None)
+    result = await node.log.commit([group(AAPL, 2, change(2.0), epoch="alone")])
+    assert result.committed[0] == (AAPL, "alone", [1])
+
+
 async def test_offsets_are_one_order_over_all_symbols(link: RedisLink) -> None:
     node = await owner(link)
     start = await node.log.current_offset()
