@@ -73,24 +73,23 @@ def _fault(before: Update | None, after: Update) -> str | None:
 
 
 class ChaosCrowd:
-    """Clients in one process, and all that they have said so far."""
+    """All that clients have said so far."""
 
-    def __init__(self, program: NodeProgram, count: int) -> None:
-        self._program = program
-        self.watchers = [Watcher(number) for number in range(count)]
-        self.updates = 0
+    def __init__(self, watchers: Sequence[Watcher]) -> None:
+        self.watchers = watchers
+        self.updates = sum(len(each) for w in watchers for each in w.updates.values())
         self._heard = asyncio.Event()
         # Their clock is that of the wall; here everything is on the monotonic one.
         self._shift = time.monotonic() - time.time()
 
-    async def read(self) -> None:
-        """Take in what they say until cancelled."""
-        stdout = self._program.process.stdout
+    async def read(self, program: NodeProgram) -> None:
+        """Take in what they say until cancelled; they are in one process."""
+        stdout = program.process.stdout
         assert stdout is not None
         async for line in stdout:
             self._take(json.loads(line))
             self._heard.set()
-        raise AssertionError(f"the clients have ended\n{self._program.errors()}")
+        raise AssertionError(f"the clients have ended\n{program.errors()}")
 
     def _take(self, line: list[object]) -> None:
         kind, number, *rest, at_ms = line
@@ -139,8 +138,8 @@ async def chaos_crowd(url: str, symbols: Sequence[str], count: int) -> AsyncIter
     """Connect clients through a balancer, and take in what they say while the block lasts."""
     options = {"url": url, "symbols": symbols, "count": count}
     async with run_node("chaos_clients.js", json.dumps(options)) as program:
-        crowd = ChaosCrowd(program, count)
-        reading = asyncio.create_task(crowd.read())
+        crowd = ChaosCrowd([Watcher(number) for number in range(count)])
+        reading = asyncio.create_task(crowd.read(program))
         try:
             yield crowd
         finally:

@@ -11,6 +11,8 @@ from tests.chaos.nodes import INTERVAL
 
 #: Seconds around a fault in which an answer of the market may have gone down with its node.
 _GRACE = 1.0
+#: Seconds by which clocks of clients, which tell milliseconds, may be behind.
+_CLOCKS = 0.05
 
 
 @dataclass(slots=True)
@@ -44,7 +46,9 @@ def judge(market: Market, crowd: ChaosCrowd, happened: Sequence[Happened]) -> Ve
         verdict.handovers += sum(a.node != b.node for a, b in pairwise(answers))
         verdict.faults += _asked_too_often(symbol, answers)
         verdict.faults += _disagreements(symbol, crowd)
-        verdict.faults += _lost(symbol, answers, _longest(symbol, crowd), happened)
+        updates = _longest(symbol, crowd)
+        verdict.faults += _lost(symbol, answers, updates, happened)
+        verdict.faults += _invented(symbol, answers, updates)
     for each in happened:
         verdict.failover.setdefault(each.name, []).extend(_failovers(market, each))
         verdict.recovery.setdefault(each.name, []).extend(_recoveries(crowd, each))
@@ -91,22 +95,39 @@ def _lost(
     symbol: str, answers: Sequence[Asked], updates: Sequence[Update], happened: Sequence[Happened]
 ) -> Iterable[str]:
     """Return the changes that the market told a healthy node and that no client saw."""
-    rest = iter(updates)
-    update = next(rest, None)
-    price: float | None = None
-    for answer, later in zip(answers, [*answers[1:], answers[-1]], strict=True):
-        if update is None:
-            return
-        if answer.price == update.price:
-            price = answer.price
-            update = next(rest, None)
-        elif price is None or answer.price == price:
-            continue
-        # The last answer before another owner may have come when it was no longer asked for.
-        elif answer.node == later.node and not _excused(answer, happened):
+    begin = 0
+    for answer in _changes([each for each in answers if not _excused(each, happened)]):
+        places = range(begin, len(updates))
+        found = next((i for i in places if _tells(updates[i], answer)), None)
+        if found is None:
             yield f"{symbol}: {answer.price}, told to {answer.node} at {answer.at:.3f}, was lost"
-    if update is not None:
-        yield f"{symbol}: the market never told the price of {update}"
+        else:
+            begin = found + 1
+
+
+def _invented(symbol: str, answers: Sequence[Asked], updates: Sequence[Update]) -> Iterable[str]:
+    """Return the updates whose prices the market has not told, in this order."""
+    begin = 0
+    for update in updates:
+        places = range(begin, len(answers))
+        found = next((i for i in places if _tells(update, answers[i])), None)
+        if found is None:
+            yield f"{symbol}: the market never told the price of {update}"
+        else:
+            begin = found + 1
+
+
+def _tells(update: Update, answer: Asked) -> bool:
+    return update.price == answer.price and update.at > answer.at - _CLOCKS
+
+
+def _changes(answers: Sequence[Asked]) -> Iterable[Asked]:
+    """Yield the answers that told a node another price than the one before."""
+    for before, answer, later in zip(answers, answers[1:], answers[2:], strict=False):
+        # The last answer before another owner may have come when it was no longer asked for.
+        same_node = before.node == answer.node == later.node
+        if same_node and answer.at - before.at < 2 * INTERVAL and before.price != answer.price:
+            yield answer
 
 
 def _excused(answer: Asked, happened: Sequence[Happened]) -> bool:
