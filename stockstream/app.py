@@ -145,7 +145,13 @@ class Node:
             clock=clock,
         )
         self.servers: dict[WireForm, AsyncServer] = {
-            form: open_server(form, server_settings(settings), self.gateway, self.recovery)
+            form: open_server(
+                form,
+                server_settings(settings),
+                self.gateway,
+                self.recovery,
+                self.cluster.rooms if self.cluster else None,
+            )
             for form in PATHS
         }
         self.monitor = PerformanceMonitor(
@@ -321,7 +327,8 @@ class Node:
         measurements.describe_documents(page, self.documents.sync, self.documents.news)
         if self.cluster:
             cluster = self.cluster
-            describe_cluster(page, cluster.streaming, cluster.sessions, cluster.news)
+            shared = (cluster.sessions, cluster.news, cluster.rooms)
+            describe_cluster(page, cluster.streaming, *shared)
 
 
 @asynccontextmanager

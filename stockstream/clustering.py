@@ -6,6 +6,7 @@ from random import Random
 from secrets import token_hex
 from typing import Any, Final
 
+from stockstream.cluster import keys
 from stockstream.cluster.link import open_link
 from stockstream.cluster.session_store import SessionStore
 from stockstream.config import Settings
@@ -16,6 +17,7 @@ from stockstream.gateway.http import Dependency
 from stockstream.gateway.recovery import Recovery
 from stockstream.gateway.shared_news import SharedNews
 from stockstream.gateway.shared_order import SharedOrder
+from stockstream.gateway.shared_rooms import SharedRooms
 from stockstream.gateway.shared_sessions import SharedSessions
 from stockstream.model import Symbol
 from stockstream.model.reference import Reference
@@ -72,6 +74,8 @@ class Clustering:
             drop=drop,
         )
 
+        self.rooms = SharedRooms(self.link.tell, clock, random)
+
     def open_streaming(
         self,
         *,
@@ -101,6 +105,7 @@ class Clustering:
         )
         channel = self.link.channels.sessions_prefix + self.node
         self.streaming.quotes_bus.listen(channel, self.sessions.hear, self._reconnected)
+        self.streaming.quotes_bus.listen(keys.ROOMS, self.rooms.hear, lambda: None)
         return self.streaming
 
     def share_order(self, fanout: Fanout, recovery: Recovery) -> None:
@@ -121,7 +126,8 @@ class Clustering:
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs as long as the node does, beside the streaming."""
-        return [self.sessions.run(), self.news.run(), *([self._order.run()] if self._order else ())]
+        order = [self._order.run()] if self._order else []
+        return [self.sessions.run(), self.news.run(), self.rooms.run(), *order]
 
     async def dependencies(self) -> list[Dependency]:
         """Return how Redis is, and whether this node hears what goes through it.

@@ -78,7 +78,6 @@ def server_settings(settings: Settings) -> ServerSettings:
         cors_origins=settings.cors_origins,
         trusted_proxies=settings.trusted_proxies,
         websocket_compression=settings.websocket_compression,
-        redis_url=settings.redis_url,
         limits=Limits(
             connections=settings.max_connections,
             connections_per_address=settings.max_connections_per_address,

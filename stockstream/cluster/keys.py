@@ -23,6 +23,11 @@ DEMAND_VERSIONS: Final = f"{_PREFIX}:demand"
 RECOVERY: Final = f"{_PREFIX}:recovery"
 
 
+#: Channel that python-socketio's managers speak on, of our nodes and of other programs. It is not
+#: ours to name, and the only one outside of our hash slot.
+ROOMS: Final = "socketio"
+
+
 def session(sid: str) -> str:
     """The session of a client: "node guard record"."""
     return f"{_PREFIX}:session:{sid}"

@@ -83,9 +83,12 @@ class RedisLink:
         self.channels = keys.Channels(address.db)
         #: Whether all keys are in one place, so that a script may write any of them.
         self.has_all_slots = address.deployment is not Deployment.CLUSTER
-        #: The commands that publish and subscribe without telling all of a Redis Cluster.
+        #: The command that publishes without telling all of a Redis Cluster.
         self.publish = "PUBLISH" if self.has_all_slots else "SPUBLISH"
-        self.subscribe = "SUBSCRIBE" if self.has_all_slots else "SSUBSCRIBE"
+
+    def is_sharded(self, channel: str) -> bool:
+        """Return whether only the part of a Redis Cluster that has our keys hears of a channel."""
+        return not self.has_all_slots and channel != keys.ROOMS
 
     async def __aenter__(self) -> Self:
         return self
@@ -142,6 +145,15 @@ class RedisLink:
         async with link_call(within=self.timeout), self._free:
             before: Any = await self.client.set(key, proposed, nx=True, get=True)
         return proposed.encode() if before is None else bytes(before)
+
+    async def tell(self, message: bytes) -> None:
+        """Publish a message of python-socketio's managers, to all of a Redis Cluster.
+
+        Raises:
+            StoreUnavailableError: it did not happen, or it is not known whether it did.
+        """
+        async with link_call(within=self.timeout), self._free:
+            await self.client.execute_command("PUBLISH", keys.ROOMS, message)
 
     async def ping(self) -> None:
         """Answer when the master of our keys does.

@@ -63,16 +63,20 @@ class Subscriber(asyncio.Protocol):
         self._confirm.pop(name, None)
 
     def send(self, subscribe: Iterable[str], unsubscribe: Iterable[str]) -> None:
-        """Tell Redis which channels come and go, in two commands at most."""
-        verb = self._link.subscribe
+        """Tell Redis which channels come and go, in one command for each kind of them."""
         for word, channels, answers in (
-            (f"{'SUN' if verb[1] == 'S' else 'UN'}SUBSCRIBE", unsubscribe, self._unsubscribing),
-            (verb, subscribe, self._subscribing),
+            ("UNSUBSCRIBE", unsubscribe, self._unsubscribing),
+            ("SUBSCRIBE", subscribe, self._subscribing),
         ):
-            names = [channel.encode() for channel in channels]
-            if names:
-                answers.update(names)
-                self._write(word, *names)
+            sharded: list[bytes] = []
+            plain: list[bytes] = []
+            for channel in channels:
+                kind = sharded if self._link.is_sharded(channel) else plain
+                kind.append(channel.encode())
+            for verb, names in ((word, plain), (f"S{word}", sharded)):
+                if names:
+                    answers.update(names)
+                    self._write(verb, *names)
 
     def close(self) -> None:
         """End the connection without waiting for anything."""

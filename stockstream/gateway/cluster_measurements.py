@@ -2,17 +2,23 @@
 
 from stockstream.gateway.exposition import Exposition
 from stockstream.gateway.shared_news import SharedNews
+from stockstream.gateway.shared_rooms import SharedRooms
 from stockstream.gateway.shared_sessions import SharedSessions
 from stockstream.services.clustered import ClusteredStreaming
 
 
 def describe_cluster(
-    page: Exposition, streaming: ClusteredStreaming, sessions: SharedSessions, news: SharedNews
+    page: Exposition,
+    streaming: ClusteredStreaming,
+    sessions: SharedSessions,
+    news: SharedNews,
+    rooms: SharedRooms,
 ) -> None:
-    """Show what this node owns, hears and commits, and what it shares of clients' doings."""
+    """Show what this node owns, hears and commits, and what it shares with others."""
     _describe_membership(page, streaming)
     _describe_commits(page, streaming)
     _describe_hearing(page, streaming)
+    _describe_rooms(page, rooms)
     page.counter(
         "sessions_saved",
         "Sessions saved for other nodes, refused because another node has them, given up.",
@@ -133,3 +139,18 @@ def _describe_hearing(page: Exposition, streaming: ClusteredStreaming) -> None:
         "Symbols that began anew with a snapshot because what was missed could not be told.",
         lambda: bus.gaps,
     )
+
+
+def _describe_rooms(page: Exposition, rooms: SharedRooms) -> None:
+    page.counter(
+        "rooms_messages",
+        "Emits and changes of rooms: told to other nodes, heard, given up, none of ours.",
+        lambda: {
+            "told": rooms.told,
+            "heard": rooms.heard,
+            "shed": rooms.shed,
+            "undecodable": rooms.undecodable,
+        },
+        label="outcome",
+    )
+    page.gauge("rooms_pending", "Emits that wait to be told.", lambda: rooms.pending)

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
-import socketio
-
 from stockstream.engine import AsyncServer, Connection, Limits
 from stockstream.gateway.recovery import Recovery
+from stockstream.gateway.shared_rooms import SharedRooms
 from stockstream.gateway.sockets import SocketGateway
 from stockstream.wire.packets import WireForm
 
@@ -29,19 +28,29 @@ class ServerSettings:
     #: Networks whose forwarded headers are believed.
     trusted_proxies: tuple[str, ...]
     websocket_compression: bool
-    #: Redis through which other processes emit to our clients; None: there are none.
-    redis_url: str | None
     limits: Limits
 
 
 def open_server(
-    form: WireForm, settings: ServerSettings, gateway: SocketGateway, recovery: Recovery
+    form: WireForm,
+    settings: ServerSettings,
+    gateway: SocketGateway,
+    recovery: Recovery,
+    rooms: SharedRooms | None,
 ) -> AsyncServer:
-    """Return a server whose clients of that form the gateway serves, not yet listening."""
+    """Return a server whose clients of that form the gateway serves, not yet listening.
+
+    Args:
+        form: how its packets are encoded.
+        settings: how clients may connect.
+        gateway: serves them.
+        recovery: gives them their sessions back.
+        rooms: the way to the servers of other nodes, and of other programs; None: there are none.
+    """
     door = _Door(form, gateway, recovery)
     origins = settings.cors_origins
     door.server = AsyncServer(
-        client_manager=_manager(settings.redis_url),
+        client_manager=rooms.manager() if rooms else None,
         serializer=_SERIALIZERS[form],
         ping_interval=settings.ping_interval,
         ping_timeout=settings.ping_timeout,
@@ -72,9 +81,3 @@ class _Door:
 
     async def recover(self, connection: Connection, pid: str, offset: str) -> str | None:
         return await self._gateway.recover(self.server, self._form, connection, pid, offset)
-
-
-def _manager(redis_url: str | None) -> socketio.AsyncManager | None:
-    # For emits of other programs; quotes never go this way.
-    # Its own manager knows neither Redis Cluster nor our way to write the address of Sentinels.
-    return socketio.AsyncRedisManager(redis_url) if redis_url and "+" not in redis_url else None
