@@ -254,6 +254,7 @@ class Fanout:
             return
         self.reach(update.offset)
         self.settle(update)
+        self._late.note(event, self._offset)
         for catch_up in audience.catching_up.values():
             # What is held back for it no longer follows what it will have read.
             catch_up.overflowed = True

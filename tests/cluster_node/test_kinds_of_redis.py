@@ -2,7 +2,13 @@
 
 from stockstream.cluster import keys
 from tests.cluster_node.nodes import SYMBOLS, running_nodes, settled
-from tests.cluster_node.watchers import assert_all_complete, assert_complete, go_on, watching
+from tests.cluster_node.watchers import (
+    assert_all_complete,
+    assert_complete,
+    go_on,
+    hear_news,
+    watching,
+)
 from tests.recovery.clients import Crowd
 from tests.support.processes import wait_until
 from tests.support.redis_cluster import running_cluster, running_sentinels
@@ -15,6 +21,9 @@ async def test_nodes_share_a_redis_cluster_whose_slots_move_and_an_owner_that_di
         async with running_nodes(servers.url, 2) as nodes:
             await settled(nodes)
             clients = await watching(crowd, nodes)
+            # To whichever master another program speaks.
+            for number, master in enumerate(servers.masters):
+                await hear_news(clients, master.url, number)
             servers.move(keys.OFFSET)
             await go_on(clients)
             assert_all_complete(clients)
@@ -32,6 +41,7 @@ async def test_nodes_follow_their_redis_to_a_replica(crowd: Crowd) -> None:
             await wait_until(lambda: servers.master_port() == servers.replica.port, "the promotion")
             await settled(nodes)
             await go_on(clients, 10)
+            await hear_news(clients, servers.replica.url, 1)
             assert [client.losses for client in clients] == [0, 0]
             for client in clients:
                 for symbol in SYMBOLS:

@@ -5,6 +5,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from urllib.parse import urlsplit
 
+import redis
+
+from stockstream.cluster.keys import Channels
 from tests.cluster_node.nodes import (
     SYMBOLS,
     metrics,
@@ -20,6 +23,7 @@ from tests.cluster_node.watchers import (
     assert_complete,
     epochs,
     go_on,
+    hear_news,
     total,
     watching,
 )
@@ -27,6 +31,9 @@ from tests.recovery.clients import Crowd, JsClient
 from tests.support.fault_proxy import FaultProxy
 from tests.support.processes import Server, wait_until_true
 from tests.support.redis_server import running_redis
+
+#: Channel on which nodes wake each other.
+MEMBERS = Channels(0).members
 
 
 async def _are_alone(nodes: Sequence[Server]) -> bool:
@@ -88,6 +95,7 @@ async def test_what_an_owner_gave_its_own_clients_reaches_all_when_redis_is_back
                 server.start()
                 await wait_until_true(lambda: _are_together(nodes), "both to hear each other")
                 await go_on(clients)
+            await hear_news(clients, server.url, 1)
             assert [client.losses for client in clients] == [0, 0]
             assert_all_complete(clients, epochs=3)
             # Both have seen the same, whoever had it first.
@@ -163,3 +171,27 @@ async def test_lost_connections_to_redis_cost_no_update(redis_url: str, crowd: C
         page = await metrics(nodes[0])
         assert page["quote_bus_losses_total"] >= 1
         assert page["quote_bus_gaps_total"] == 0
+
+
+async def test_deaf_node_is_not_ready_and_heals_itself(crowd: Crowd) -> None:
+    with running_redis() as server, redis.Redis(port=server.port) as admin:
+        async with running_nodes(server.url, 2) as nodes:
+            await settled(nodes)
+            clients = await watching(crowd, nodes)
+            for node in nodes:
+                assert (await readiness(node))[0] == 200
+            # Redis answers, but lets nobody hear: it cuts those off who do, and refuses them.
+            admin.acl_setuser("default", enabled=True, reset_channels=True, channels=[MEMBERS])
+            await wait_until_true(lambda: _are(nodes, 503), "both to be unready")
+            _, dependencies = await readiness(nodes[0])
+            assert dependencies["redis"]["ready"]
+            assert dependencies["quotes"]["state"].startswith("deaf for")
+            admin.acl_setuser("default", enabled=True, channels=["*"])
+            await wait_until_true(lambda: _are(nodes, 200), "both to be ready")
+            await go_on(clients)
+            assert [client.losses for client in clients] == [0, 0]
+            assert_all_complete(clients)
+
+
+async def _are(nodes: Sequence[Server], status: int) -> bool:
+    return all([(await readiness(node))[0] == status for node in nodes])

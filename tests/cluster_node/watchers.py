@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import socketio
+
 from tests.cluster_node.nodes import SYMBOLS, port_of
 from tests.recovery.clients import Crowd, JsClient
 from tests.support.processes import Server
@@ -29,6 +31,19 @@ async def _goes_on(client: JsClient, updates: int) -> None:
         return all(len(client.updates(symbol)) >= count for symbol, count in wanted.items())
 
     await client.until(has_them, "updates")
+
+
+async def hear_news(clients: Sequence[JsClient], redis_url: str, number: int) -> None:
+    """Have another program emit, which has no clients of its own, until all have heard of it."""
+    writer = socketio.AsyncRedisManager(redis_url, write_only=True)
+    try:
+        await writer.emit("news", {"number": number})
+        for client in clients:
+            await client.until(
+                lambda client=client: ({"number": number},) in client.events("news"), "the news"
+            )
+    finally:
+        await writer.redis.aclose()
 
 
 def total(client: JsClient) -> int:
