@@ -1,6 +1,7 @@
 """JavaScript clients that watch every symbol of the cluster, and what they must have seen."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import socketio
 
@@ -39,11 +40,13 @@ async def hear_news(clients: Sequence[JsClient], redis_url: str, number: int) ->
     try:
         await writer.emit("news", {"number": number})
         for client in clients:
-            await client.until(
-                lambda client=client: ({"number": number},) in client.events("news"), "the news"
-            )
+            await client.until(partial(_has_heard, client, number), "the news")
     finally:
         await writer.redis.aclose()
+
+
+def _has_heard(client: JsClient, number: int) -> bool:
+    return ({"number": number},) in client.events("news")
 
 
 def total(client: JsClient) -> int:
