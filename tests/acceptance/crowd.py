@@ -127,15 +127,15 @@ class Crowd:
         self._tags = itertools.count(1)
 
     async def connect(
-        self, url: str, way: Way = WEBSOCKET, *, reconnection: bool = False
+        self, url: str, way: Way = WEBSOCKET, *, reconnection: bool = False, token: str = ""
     ) -> JsClient:
         """Connect a client and wait for its welcome."""
-        client = await self.begin(url, way, reconnection=reconnection)
+        client = await self.begin(url, way, reconnection=reconnection, token=token)
         await client.event("connected")
         return client
 
     async def begin(
-        self, url: str, way: Way = WEBSOCKET, *, reconnection: bool = False
+        self, url: str, way: Way = WEBSOCKET, *, reconnection: bool = False, token: str = ""
     ) -> JsClient:
         """Have a client connect, and do not wait for anything."""
         client = JsClient(self, len(self._clients))
@@ -146,6 +146,7 @@ class Crowd:
             version=way.version,
             transports=way.transports,
             reconnection=reconnection,
+            auth={"token": token} if token else {},
         )
         return client
 

@@ -2,7 +2,8 @@
 
 // Any number of unmodified socket.io-clients in one process, under remote control.
 // Takes commands as lines of JSON on stdin, each for the client `id`:
-//   {do: "connect", id, url, version: 3|4, transports, reconnection}
+//   {do: "connect", id, url, version: 3|4, transports, reconnection, auth}
+//   {do: "reconnect", id, auth}         (after the server has ended it)
 //   {do: "emit", id, args}              {do: "ask", id, args, tag} (with an acknowledgement)
 //   {do: "garbage", id, tag}            (all of acceptance_garbage.js, one after the other)
 //   {do: "close", id}                   (politely)
@@ -24,8 +25,9 @@ function say(...line) {
   process.stdout.write(JSON.stringify(line) + "\n");
 }
 
-function connect({ id, url, version, transports, reconnection }) {
+function connect({ id, url, version, transports, reconnection, auth }) {
   const socket = libraries[version].io(url, {
+    auth,
     transports,
     reconnection,
     forceNew: true,
@@ -35,7 +37,7 @@ function connect({ id, url, version, transports, reconnection }) {
   sockets.set(id, socket);
   socket.on("connect", () => say(id, "connect", socket.id, socket.io.engine.transport.name));
   socket.on("disconnect", (reason) => say(id, "disconnect", reason));
-  socket.on("connect_error", (error) => say(id, "connect_error", error.message));
+  socket.on("connect_error", (error) => say(id, "connect_error", error.message, error.data));
   socket.onAny((event, ...args) => say(id, "event", event, ...args));
   socket.io.on("open", () => {
     socket.io.engine.on("upgrade", (transport) => say(id, "upgrade", transport.name));
@@ -52,6 +54,10 @@ function cut(socket) {
 
 const commands = {
   connect,
+  reconnect: ({ id, auth }) => {
+    sockets.get(id).auth = auth;
+    sockets.get(id).connect();
+  },
   emit: ({ id, args }) => sockets.get(id).emit(...args),
   ask: ({ id, args, tag }) => {
     sockets.get(id).emit(...args, (...answer) => say(id, "ack", tag, ...answer));
