@@ -382,7 +382,7 @@ async def test_what_a_route_needs_is_described(guarded: Running) -> None:
     for path, methods in paths.items():
         for method, operation in methods.items():
             # What is said to be open is; what is not, is not.
-            url = path.replace("{symbol}", "AAPL").replace("{client_id}", "a")
+            url = path.format(symbol="AAPL", client_id="a", type="note", documentId="a")
             async with guarded.http.request(method, guarded.url + url) as response:
                 closed = operation.get("security") != []
                 assert (response.status == 401) == closed, path
