@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.npm import JAVASCRIPT
+from tests.support.rebase_cases import REBASED_LISTS
 
 scalars = st.none() | st.booleans() | st.integers(-5, 5) | st.text("ab", max_size=2)
 lists = st.lists(scalars, max_size=4, unique_by=json.dumps)
@@ -74,18 +75,7 @@ def test_a_field_that_only_one_side_touched_is_kept(
 
 
 @pytest.mark.parametrize(
-    ("base", "mine", "theirs", "expected"),
-    [
-        (["A"], ["A", "B"], ["A", "C"], ["A", "C", "B"]),
-        (["A", "B"], ["B"], ["A", "B", "C"], ["B", "C"]),
-        (
-            [{"id": 1, "price": 5}],
-            [{"id": 1, "price": 6}],
-            [{"id": 1, "price": 5, "note": "x"}, {"id": 2}],
-            [{"id": 1, "price": 6, "note": "x"}, {"id": 2}],
-        ),
-    ],
-    ids=["both add", "one removes, one adds", "elements with ids"],
+    ("base", "mine", "theirs", "expected"), REBASED_LISTS.values(), ids=REBASED_LISTS
 )
 def test_lists_are_merged_by_element(
     rebase: Rebase, base: Any, mine: Any, theirs: Any, expected: Any

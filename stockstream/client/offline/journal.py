@@ -5,7 +5,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -45,10 +45,9 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # SQLite's calls block, for as long as the disk does.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="stockstream-offline")
-        self._lock: int | None = None
-        self._database: sqlite3.Connection | None = None
+        #: SQLite's calls block, for as long as the disk does. None: the file is not open.
+        self._thread: ThreadPoolExecutor | None = None
+        self._file: _File | None = None
 
     async def open(self) -> Delta:
         """Open the file and return all that it holds; what was being sent is pending again.
@@ -57,7 +56,14 @@ class Journal:
             QueueLockedError: somebody has it open.
             StoreUnavailableError: it can't be opened, or is no such file.
         """
-        return await self._do(self._open)
+        if self._thread is not None:
+            raise QueueLockedError(str(self._path))
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="stockstream-offline")
+        try:
+            return await self._do(self._open)
+        except BaseException:
+            self._end(self._thread)
+            raise
 
     async def write(self, deltas: list[Delta]) -> None:
         """Write deltas down, all of them or none.
@@ -65,12 +71,31 @@ class Journal:
         Raises:
             StoreUnavailableError: nothing was written.
         """
-        await self._do(lambda: self._write(deltas))
+        if self._file is None:
+            raise StoreUnavailableError(str(self._path), "is not open")
+        file = self._file
+        await self._do(lambda: file.write(deltas))
 
     async def close(self) -> None:
         """Let go of the file; calling it twice does no harm."""
-        await self._do(self._close)
-        self._thread.shutdown(wait=False)
+        if self._thread is not None:
+            await asyncio.wrap_future(self._end(self._thread))
+
+    def _end(self, thread: ThreadPoolExecutor) -> Future[None]:
+        """Have the file let go of behind whatever is being done with it."""
+        self._thread = None
+        ended = thread.submit(self._close)
+        thread.shutdown(wait=False)
+        return ended
+
+    def _open(self) -> Delta:
+        self._file = _File(self._path)
+        return self._file.load()
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     async def _do(self, work: Callable[[], T]) -> T:
         def guarded() -> T:
@@ -81,27 +106,37 @@ class Journal:
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
 
-    def _open(self) -> Delta:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(f"{self._path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+class _File:
+    """The same, blocking.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        QueueLockedError: somebody has it open.
+        OSError: it can't be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # What users write is nobody else's business.
+        self._lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except BlockingIOError:
-            os.close(lock)
-            raise QueueLockedError(str(self._path)) from None
-        self._lock = lock
-        try:
-            return self._load()
+            os.close(self._lock)
+            raise QueueLockedError(str(path)) from None
         except BaseException:
-            self._close()
+            os.close(self._lock)
             raise
 
-    def _load(self) -> Delta:
-        # What users write is nobody else's business.
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        self._database = database = sqlite3.connect(
-            self._path, isolation_level=None, check_same_thread=False
-        )
+    def load(self) -> Delta:
+        """Make it a file of changes where it is not, and return all that it holds."""
+        database = self._database
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         (version,) = database.execute("PRAGMA user_version").fetchone()
@@ -127,28 +162,23 @@ class Journal:
             cursor=cursor[0] if cursor else None,
         )
 
-    def _write(self, deltas: list[Delta]) -> None:
-        database = self._database
-        if database is None:
-            raise StoreUnavailableError(str(self._path), "is not open")
-        database.execute("BEGIN IMMEDIATE")
+    def write(self, deltas: list[Delta]) -> None:
+        """Write deltas down in one transaction."""
+        self._database.execute("BEGIN IMMEDIATE")
         try:
             for delta in deltas:
-                _write_delta(database, delta)
-            database.execute("COMMIT")
+                _write_delta(self._database, delta)
+            self._database.execute("COMMIT")
         except BaseException:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
             raise
 
-    def _close(self) -> None:
-        if self._database is not None:
-            self._database.close()
-            self._database = None
-        if self._lock is not None:
-            # Closing it gives up the lock.
-            os.close(self._lock)
-            self._lock = None
+    def close(self) -> None:
+        """Let go of it."""
+        self._database.close()
+        # Closing it gives up the lock.
+        os.close(self._lock)
 
 
 def _write_delta(database: sqlite3.Connection, delta: Delta) -> None:
@@ -164,6 +194,7 @@ def _write_delta(database: sqlite3.Connection, delta: Delta) -> None:
         "INSERT OR REPLACE INTO held VALUES (?, ?, ?)",
         [(key.type, key.id, _encode(held).decode()) for key, held in delta.held.items()],
     )
+    write("DELETE FROM held WHERE type = ? AND id = ?", [(k.type, k.id) for k in delta.dropped])
     write("DELETE FROM conflicts WHERE id = ?", [(each,) for each in delta.decided])
     write(
         "INSERT OR REPLACE INTO conflicts VALUES (?, ?)",

@@ -128,6 +128,7 @@ class OfflineDataManager:
             StoreUnavailableError: it can't be opened, or is no such file.
         """
         await self._book.open()
+        await self._book.commit(lambda: [self._rules.forget(_now())])
         self._client.on("state_changed", self._state_changed)
         self._client.on(DOCUMENT_CHANGED, self._follower.hear)
         self._client.subscribe(DOCUMENT_CHANGED)

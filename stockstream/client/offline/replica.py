@@ -25,6 +25,8 @@ class Delta:
     #: Ids of items that leave the queue.
     removed: Sequence[str] = ()
     held: Mapping[DocumentKey, Held] = field(default_factory=dict)
+    #: Documents of which nothing is known any more.
+    dropped: Sequence[DocumentKey] = ()
     #: Whether everything that was held before is forgotten.
     forget: bool = False
     #: Conflicts that wait, and the ids of those that wait no more.
@@ -133,6 +135,8 @@ class Replica:
         if delta.forget:
             self.held = {}
         self.held.update(delta.held)
+        for key in delta.dropped:
+            self.held.pop(key, None)
         for item_id in delta.removed:
             self._take_out(item_id)
         for item in sorted(delta.items, key=lambda each: each.order):

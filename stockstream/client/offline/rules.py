@@ -25,6 +25,8 @@ from stockstream.wire.sync_replies import (
 
 #: Characters of data that may wait.
 MAX_SIZE: Final = 64_000_000
+#: Milliseconds for which deletions are remembered: 90 days, as servers do.
+DELETIONS_KEPT: Final = 90 * 86_400_000
 
 
 class Rules:
@@ -112,6 +114,22 @@ class Rules:
                 )
                 for item in self._replica.items.values()
                 if item.state is ItemState.FAILED
+            ]
+        )
+
+    def forget(self, now: int) -> Delta:
+        """Forget deletions that servers have forgotten as well.
+
+        Args:
+            now: ms since the epoch.
+        """
+        return Delta(
+            dropped=[
+                key
+                for key, held in self._replica.held.items()
+                if held.body is None
+                and now - held.version.timestamp > DELETIONS_KEPT
+                and not self._replica.line(key)
             ]
         )
 

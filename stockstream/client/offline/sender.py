@@ -16,6 +16,7 @@ from stockstream.core.backoff import Backoff
 from stockstream.errors import (
     InvalidPayloadError,
     OtherRefusalError,
+    RateLimitedError,
     RefusedError,
     StoreUnavailableError,
     TooLargeError,
@@ -80,6 +81,8 @@ class Sender:
         self._emit = emit
         self._clock = clock
         self._wake = asyncio.Event()
+        #: Of each batch; smaller for a while where the server says that it is too much at once.
+        self._batch_size = pace.batch_size
 
     def wake(self) -> None:
         """Look again: there is something new, or a connection."""
@@ -102,7 +105,7 @@ class Sender:
         """Return whether it went well; None: there was nothing to send."""
         replica, rules = self._book.replica, self._book.rules
         async with self._book.lock:
-            batch = replica.batch(self._pace.batch_size)
+            batch = replica.batch(self._batch_size)
             # Only here: for who reads the file after a crash they wait as before.
             replica.apply(rules.sending(batch, self._clock()))
         if not batch:
@@ -119,6 +122,8 @@ class Sender:
         try:
             results = await self._server.sync(batch)
         except RefusedError as error:
+            if isinstance(error, RateLimitedError):
+                self._batch_size = max(self._batch_size // 2, 1)
             if not isinstance(error, _ABOUT_CHANGES):
                 self._tell_failures(batch, error)
                 return False
@@ -127,6 +132,7 @@ class Sender:
                 return all([await self._send([item]) for item in batch])
             await self._refuse(batch[0], error)
             return True
+        self._batch_size = min(self._batch_size * 2, self._pace.batch_size)
         return await self._settle(batch, results)
 
     async def _refuse(self, item: OfflineItem, error: RefusedError) -> None:

@@ -13,6 +13,7 @@ from stockstream.errors import (
     InvalidPayloadError,
     QueueFullError,
     QueueLockedError,
+    RateLimitedError,
     StoreUnavailableError,
     TooLargeError,
     UnauthorizedError,
@@ -346,3 +347,56 @@ async def test_who_is_cancelled_while_saving_finds_it_saved(tmp_path: Path) -> N
         saving.cancel()
         await asyncio.gather(saving, return_exceptions=True)
         await wait_until(lambda: one.documents.pending_sync_count == 1, "the change")
+
+
+async def test_a_full_disk_refuses_and_changes_nothing(tmp_path: Path) -> None:
+    async with server(tmp_path) as node, device(node.url, tmp_path / "queue.db") as one:
+        documents = one.documents
+        await documents.save(LIST, "main", {"symbols": ["AAPL"]})
+        assert await documents.synced()
+        file = documents._book._journal._file
+        assert file is not None
+        disk = file._database
+        disk.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(StoreUnavailableError, match="full"):
+            await documents.save(LIST, "main", {"text": "x" * 60_000})
+        assert documents.get(LIST, "main") == {"symbols": ["AAPL"]}
+        assert documents.get_offline_queue() == []
+        disk.execute("PRAGMA max_page_count = 1000000")
+        await documents.save(LIST, "main", {"text": "x" * 60_000})
+        assert await documents.synced()
+
+
+async def test_a_closed_manager_says_so_and_may_be_entered_again(tmp_path: Path) -> None:
+    manager = OfflineDataManager(StockClient(NOWHERE), tmp_path / "queue.db")
+    with pytest.raises(StoreUnavailableError, match="is not open"):
+        await manager.save("note", "a", {})
+    for number in range(2):
+        async with manager:
+            await manager.save("note", "a", {"number": number})
+            with pytest.raises(QueueLockedError):
+                await manager.__aenter__()
+        with pytest.raises(StoreUnavailableError, match="is not open"):
+            await manager.save("note", "a", {})
+    assert manager.pending_sync_count == 2
+
+
+async def test_a_server_that_takes_little_at_once_gets_little_at_once(tmp_path: Path) -> None:
+    async with device(NOWHERE, tmp_path / "queue.db") as one:
+        for number in range(12):
+            await one.documents.save("note", f"n{number}", {})
+    async with server(tmp_path) as node:
+        sync = node.node.documents.sync.sync
+        sizes: list[int] = []
+
+        async def take_four(user: str, items: list[Any]) -> Any:
+            sizes.append(len(items))
+            if len(items) > 4:
+                raise RateLimitedError("too many at once")
+            return await sync(user, items)
+
+        with patch.object(node.node.documents.sync, "sync", side_effect=take_four):
+            async with device(node.url, tmp_path / "queue.db", sync_batch_size=12) as one:
+                assert await one.documents.synced()
+        assert sizes[:3] == [12, 6, 3]
+        assert len(await stored(node)) == 12

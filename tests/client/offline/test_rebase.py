@@ -1,10 +1,12 @@
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stockstream.client.offline.rebase import Rebased, rebase
 from stockstream.wire.canonical import canonical, parse
+from tests.support.rebase_cases import REBASED_LISTS
 
 OBJECTS = st.none() | st.dictionaries(st.sampled_from("abcd"), st.integers(0, 3)).map(canonical)
 
@@ -31,10 +33,15 @@ def test_a_deletion_meets_an_edit() -> None:
     assert rebased(None, {"a": 1}, None) == ({"a": 1}, False)
 
 
-def test_elements_of_a_list_with_identity_are_put_together() -> None:
-    body, clashes = rebased({"s": ["A", "B"]}, {"s": ["A", "B", "C"]}, {"s": ["B", "D"]})
+@pytest.mark.parametrize(
+    ("before", "after", "now", "expected"), REBASED_LISTS.values(), ids=REBASED_LISTS
+)
+def test_lists_are_put_together_by_element_as_browsers_do_it(
+    before: Any, after: Any, now: Any, expected: Any
+) -> None:
+    made = rebased({"list": before}, {"list": after}, {"list": now})
 
-    assert (set(body["s"]), clashes) == ({"B", "C", "D"}, False)
+    assert made == ({"list": expected}, False)
 
 
 @given(OBJECTS, OBJECTS, OBJECTS)

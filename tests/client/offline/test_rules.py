@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from stockstream.client.offline.items import ItemState
 from stockstream.client.offline.replica import BATCH_SIZE
+from stockstream.client.offline.rules import DELETIONS_KEPT
 from stockstream.core.syncing import Quota
 from stockstream.errors import QueueFullError
 from stockstream.model.document import DocumentKey
@@ -169,6 +170,25 @@ async def test_so_are_its_characters_and_those_of_a_batch() -> None:
     batch = device.replica.batch(100)
     assert sum(len(item.body or "") for item in batch) <= BATCH_SIZE
     assert [item.order for item in batch] == list(range(1, len(batch) + 1))
+
+
+async def test_old_deletions_are_forgotten_but_where_something_waits() -> None:
+    server = ServerRules()
+    device = Device(server)
+    for key in (LIST, NOTE):
+        device.edit(key, {"a": 1})
+        device.edit(key, None)
+    await settled(device)
+    device.edit(NOTE, {"a": 2})
+    deleted = device.replica.held[LIST].version.timestamp
+    device.commit(device.rules.forget(deleted + DELETIONS_KEPT))
+    assert set(device.replica.held) == {LIST, NOTE}
+    device.commit(device.rules.forget(deleted + DELETIONS_KEPT + 60_000))
+
+    assert set(device.replica.held) == {NOTE}
+    device.edit(LIST, {"a": 3})
+    await settled(device)
+    assert (seen(device), seen(device, NOTE)) == ({"a": 3}, {"a": 2})
 
 
 async def test_what_is_gone_after_beginning_anew_is_gone() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import Any
@@ -54,11 +55,9 @@ class UnreliableClient(StockClient):
         """Deliver something that was sent long ago."""
         ask = self._late.pop(self._chance.randrange(len(self._late)))
         self.late += 1
-        try:
+        # Nobody hears of it.
+        with suppress(RefusedError):
             await ask()
-        except RefusedError:
-            # Nobody hears of it.
-            pass
 
     async def calm_down(self) -> None:
         """Deliver all that is late, and be good from now on."""
