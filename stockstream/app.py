@@ -319,7 +319,8 @@ class Node:
         measurements.describe_derived(page, self.derived)
         measurements.describe_bus(page, self.bus)
         measurements.describe_bars(page, self.bars.history)
-        measurements.describe_writer(page, self.writer)
+        if not self.cluster:
+            measurements.describe_writer(page, self.writer)
         measurements.describe_store(page, self.store)
         measurements.describe_engine(page, list(self.servers.values()))
         measurements.describe_monitor(page, self.monitor)

@@ -10,6 +10,7 @@ import pytest
 from tests.acceptance.crowd import Crowd, running_crowd
 from tests.deploy.balancers import RUNNING, Balancer
 from tests.support.processes import Server, running_server
+from tests.support.redis_server import running_redis
 
 #: Prices change at every tick. Only the balancer is trusted: it connects from 127.0.0.1.
 SETTINGS = {
@@ -21,9 +22,11 @@ SETTINGS = {
 
 @asynccontextmanager
 async def running_nodes(count: int = 3) -> AsyncIterator[list[Server]]:
-    """Run so many servers; they start at the same time."""
+    """Run so many servers with a Redis of their own; they start at the same time."""
     async with AsyncExitStack() as stack:
-        starting = (stack.enter_async_context(running_server(env=SETTINGS)) for _ in range(count))
+        redis = stack.enter_context(running_redis())
+        env = {**SETTINGS, "STOCKSTREAM_REDIS_URL": redis.url}
+        starting = (stack.enter_async_context(running_server(env=env)) for _ in range(count))
         nodes = await asyncio.gather(*starting)
         yield nodes
         # They drain at the same time, too.
