@@ -141,7 +141,7 @@ def _stock_data(sides: Sides) -> Resolution:
     if sides.client is ABSENT or sides.server is ABSENT:
         return _merge(sides)
     rest = _keeping_the_servers(sides, edits_outlive_removals=True)
-    value, settled = merge_stock_data(sides.client, sides.server, rest.value)
+    value, settled = merge_stock_data(sides.base, sides.client, sides.server, rest.value)
     unmerged = tuple(each for each in rest.unmerged if each.path.split("/")[1] not in settled)
     return Resolution(value=value, unmerged=unmerged)
 

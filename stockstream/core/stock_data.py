@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from stockstream.wire.canonical import canonical
+from stockstream.core.merging import same
 
 _Object = dict[str, Any]
 
@@ -14,61 +14,74 @@ SERIES: Final = "historicalData"
 
 
 def merge_stock_data(
-    client: _Object, server: _Object, rest: _Object
+    base: Any, client: _Object, server: _Object, rest: _Object
 ) -> tuple[_Object, frozenset[str]]:
-    """Return market data made of two sides, whichever came first.
+    """Return market data made of two sides.
 
     The newest price with its time, the higher volume, and time series joined by ``timestamp``; of
-    two entries of one time the greater in canonical form, so that the order of arrival does not
-    matter (the document takes the client's, which does).
+    two prices of one time the server's, and of two entries of one time the client's.
 
     Args:
+        base: what both began with; anything but an object where that was nothing, or is not known.
         client: what the client has.
         server: what the server has.
         rest: both, merged by the general rules.
 
     Returns:
-        The data, and the names of the fields that these rules decided about.
+        The data, and the names of the fields that these rules decided about: those that both sides
+        have touched.
     """
+    before = base if isinstance(base, dict) else {}
+    rules = {
+        _newest_price: (PRICE, TIMESTAMP),
+        _higher_volume: (VOLUME,),
+        _joined_series: (SERIES,),
+    }
     merged = dict(rest)
     settled: set[str] = set()
-    times = _number(client.get(TIMESTAMP)), _number(server.get(TIMESTAMP))
-    if times[0] is not None and times[1] is not None:
-        newest = client if _rank(client) > _rank(server) else server
-        for name in (PRICE, TIMESTAMP):
-            if name in newest:
-                merged[name] = newest[name]
-                settled.add(name)
-    volumes = [
-        v for v in (_number(client.get(VOLUME)), _number(server.get(VOLUME))) if v is not None
-    ]
-    if volumes:
-        merged[VOLUME] = max(volumes)
-        settled.add(VOLUME)
-    series = _joined(client.get(SERIES), server.get(SERIES))
-    if series is not None:
-        merged[SERIES] = series
-        settled.add(SERIES)
+    for rule, names in rules.items():
+        was, here, there = (_pick(each, names) for each in (before, client, server))
+        if same(was, here) or same(was, there) or same(here, there):
+            # One side's alone, or both agree.
+            continue
+        decided = rule(here, there)
+        if decided is not None:
+            merged.update(decided)
+            settled.update(names)
     return merged, frozenset(settled)
 
 
-def _rank(side: _Object) -> tuple[float, str]:
-    return side[TIMESTAMP], canonical(side.get(PRICE))
+def _pick(side: _Object, names: tuple[str, ...]) -> _Object:
+    return {name: side[name] for name in names if name in side}
+
+
+def _newest_price(client: _Object, server: _Object) -> _Object | None:
+    here, there = _number(client.get(TIMESTAMP)), _number(server.get(TIMESTAMP))
+    if here is None or there is None or client.keys() != server.keys():
+        return None
+    return client if here > there else server
+
+
+def _higher_volume(client: _Object, server: _Object) -> _Object | None:
+    here, there = _number(client.get(VOLUME)), _number(server.get(VOLUME))
+    if here is None or there is None:
+        return None
+    return client if here > there else server
+
+
+def _joined_series(client: _Object, server: _Object) -> _Object | None:
+    entries: dict[float, _Object] = {}
+    for side in (server, client):
+        series = side.get(SERIES)
+        if not isinstance(series, list):
+            return None
+        for entry in series:
+            time = _number(entry.get(TIMESTAMP)) if isinstance(entry, dict) else None
+            if time is None:
+                return None
+            entries[time] = entry
+    return {SERIES: [entries[time] for time in sorted(entries)]}
 
 
 def _number(value: object) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _joined(client: object, server: object) -> list[Any] | None:
-    if not isinstance(client, list) or not isinstance(server, list):
-        return None
-    entries: dict[float, _Object] = {}
-    for entry in (*server, *client):
-        time = _number(entry.get(TIMESTAMP)) if isinstance(entry, dict) else None
-        if time is None:
-            return None
-        known = entries.get(time)
-        if known is None or canonical(entry) > canonical(known):
-            entries[time] = entry
-    return [entries[time] for time in sorted(entries)]
