@@ -274,7 +274,7 @@ def _receipt(
         status=status,
         version=document.version.version,
         unmerged=unmerged,
-        sent=None if kept_elsewhere else change.body,
+        sent=None if kept_elsewhere else change.body or "null",
         stamp=change.stamp,
     )
 

@@ -138,7 +138,8 @@ class Receipt:
     #: Version of the document when the item had been dealt with; 0: there was none.
     version: int
     unmerged: tuple[Unmerged, ...] = ()
-    #: What was sent, where that version holds something else: nothing vanishes.
+    #: What was sent, ``null`` for a deletion, where that version holds something else: nothing
+    #: vanishes.
     sent: str | None = None
     stamp: int
 

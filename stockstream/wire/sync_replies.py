@@ -21,6 +21,8 @@ from stockstream.wire.canonical import parse
 
 #: ``type`` of errors of this part.
 SYNC_ERROR: Final = "sync_error"
+#: What a receipt says of a deletion.
+_DELETED: Final = "null"
 #: What of an item is taken, or need not be.
 _SUCCESSES: Final = frozenset(SyncStatus) - {SyncStatus.CONFLICT, SyncStatus.REFUSED}
 
@@ -158,12 +160,13 @@ class RevisionReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel", o
     item_id: str
 
 
-class SentReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class SentReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What was sent that the document never was: it was merged, or gave way."""
 
     item_id: str
     status: SyncStatus
-    data: dict[str, Any]
+    data: dict[str, Any] | UnsetType = UNSET
+    deleted: bool | UnsetType = UNSET
     #: Version that the document had then.
     version: int
 
@@ -264,7 +267,11 @@ def history_reply(key: DocumentKey, history: DocumentHistory) -> HistoryReply:
     ]
     sent = [
         SentReply(
-            item_id=each.item_id, status=each.status, data=parse(each.sent), version=each.version
+            item_id=each.item_id,
+            status=each.status,
+            data=UNSET if each.sent == _DELETED else parse(each.sent),
+            deleted=True if each.sent == _DELETED else UNSET,
+            version=each.version,
         )
         for each in history.sent
         if each.sent is not None

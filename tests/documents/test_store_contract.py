@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from stockstream.core.syncing import SyncRules
 from stockstream.document_ports import DocumentStore
 from stockstream.model.document import (
@@ -15,6 +17,7 @@ from stockstream.model.document import (
     SyncStatus,
 )
 from stockstream.wire.canonical import checksum, parse
+from stockstream.wire.sync_replies import history_reply
 from tests.documents.changes import NOW, USER, Changes, rules
 from tests.documents.conftest import VERSIONS
 
@@ -258,6 +261,19 @@ async def test_what_was_merged_or_gave_way_is_in_the_history_as_it_was_sent(
     assert [(each.item_id, each.sent) for each in history.sent] == [(lost.item_id, '{"a":3}')]
     again = await apply(store, lost)
     assert again.unmerged == outcome.unmerged
+
+
+async def test_a_deletion_that_gave_way_is_in_the_history(
+    store: DocumentStore, changes: Changes
+) -> None:
+    await apply(store, changes({"a": 1}), changes({"a": 2}, base=1))
+    deletion = changes(None, base=1)
+    assert (await apply(store, deletion)).status is SyncStatus.SUPERSEDED
+    history = await store.history(USER, NOTE, 10)
+    assert history is not None
+    assert [each.item_id for each in history.sent] == [deletion.item_id]
+    (told,) = history_reply(NOTE, history).sent
+    assert (told.deleted, told.data) == (True, UNSET)
 
 
 async def test_limits_of_a_user_are_kept_and_deleting_still_works(
