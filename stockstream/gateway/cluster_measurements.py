@@ -126,6 +126,7 @@ def _describe_hearing(page: Exposition, streaming: ClusteredStreaming) -> None:
         lambda: bus.losses,
     )
     page.counter("quote_bus_messages", "Messages with updates.", lambda: bus.messages)
+    page.counter("quote_bus_updates", "Updates in them.", lambda: hearing.heard)
     page.counter(
         "quote_bus_undecodable",
         "Messages or updates that are none of ours.",

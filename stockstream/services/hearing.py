@@ -61,7 +61,8 @@ class Hearing:
         #: Up to where clients were given what nobody else has heard, since the node went on alone.
         self.apart: dict[Symbol, Position] = {}
         self._together_since = clock.monotonic()
-        #: Messages that held no update.
+        #: Updates heard that clients had not been given, and messages that held no update.
+        self.heard = 0
         self.undecodable = 0
 
     async def hears(self, symbols: Collection[Symbol]) -> None:
@@ -88,6 +89,7 @@ class Hearing:
                 heard.append(update)
                 encoded.append(payload)
         if heard:
+            self.heard += len(heard)
             self._sink.publish(heard, received, encoded)
             self._note(heard)
 

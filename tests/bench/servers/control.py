@@ -1,33 +1,61 @@
 """Starts a Python server under test and takes its orders over a TCP connection.
 
-Orders are lines: ``<first> <count>`` (these symbols change now) and ``collect`` (give back what
-memory you can, answer ``ok``), which comes before memory is read.
+Orders are lines: ``<first> <count>`` (these symbols change now), ``collect`` (give back what memory
+you can, answer ``ok``), which comes before memory is read, and others that a server has itself.
 """
 
 import asyncio
 import gc
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 import uvloop
 from aiohttp import web
 
 #: Called with the numbers of the first symbol that changes and how many follow it.
 Publish = Callable[[int, int], Awaitable[None]]
+#: Called with the numbers behind the order's name; what it returns is the answer.
+Order = Callable[..., Awaitable[float]]
 
 
-def run(runner: web.AppRunner, publish: Publish, version: str) -> None:
-    """Serves until the process is ended; says on stdout where."""
-    uvloop.run(_serve(runner, publish, version))
+def run(
+    runner: web.AppRunner,
+    publish: Publish,
+    version: str,
+    *,
+    orders: Mapping[str, Order] | None = None,
+    jobs: Sequence[Coroutine[Any, Any, None]] = (),
+) -> None:
+    """Serves until the process is ended; says on stdout where.
+
+    Args:
+        runner: what serves.
+        publish: lets symbols change.
+        version: of the server.
+        orders: further ones, by name.
+        jobs: what runs beside it.
+    """
+    uvloop.run(_serve(runner, publish, version, orders or {}, jobs))
 
 
-async def _serve(runner: web.AppRunner, publish: Publish, version: str) -> None:
+async def _serve(
+    runner: web.AppRunner,
+    publish: Publish,
+    version: str,
+    orders: Mapping[str, Order],
+    jobs: Sequence[Coroutine[Any, Any, None]],
+) -> None:
     async def obey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async for line in reader:
             if line == b"collect\n":
                 gc.collect()
                 writer.write(b"ok\n")
+            elif line[:1].isalpha():
+                name, *numbers = line.decode().split()
+                answer = await orders[name](*map(float, numbers))
+                writer.write(b"%f\n" % answer)
             else:
                 first, count = line.split()
                 await publish(int(first), int(count))
@@ -43,4 +71,7 @@ async def _serve(runner: web.AppRunner, publish: Publish, version: str) -> None:
     }
     sys.stdout.write(json.dumps(ports) + "\n")
     sys.stdout.flush()
-    await control.serve_forever()
+    async with asyncio.TaskGroup() as tasks:
+        for job in jobs:
+            tasks.create_task(job)
+        await control.serve_forever()
