@@ -99,12 +99,13 @@ def _describe_commits(page: Exposition, streaming: ClusteredStreaming) -> None:
     )
     page.counter(
         "commit_changes",
-        "Price changes: became updates, turned out unchanged, given up, another node's.",
+        "Price changes: became updates, turned out unchanged, given up, or another node went on.",
         lambda: {
             "updates": committer.updates,
             "unchanged": committer.unchanged,
             "shed": committer.shed,
             "dropped": committer.dropped,
+            "superseded": committer.superseded,
         },
         label="outcome",
     )

@@ -103,7 +103,7 @@ class Committer:
         #: Changes that were given up: too many waited, or the partition was lost.
         self.shed = 0
         self.dropped = 0
-        #: Symbols of which another node had made updates while this one numbered its own.
+        #: Changes that this node numbered by itself while another one made updates of the symbol.
         self.superseded = 0
         #: From the receipt of a quote to its being committed, in ms.
         self.latency = LatencyHistogram()
@@ -272,6 +272,7 @@ class Committer:
         made = sum(seq > 0 for seq in entry.seqs)
         self.updates += made
         self.unchanged += sum(seq == 0 for seq in entry.seqs)
+        self.superseded += sum(seq < 0 for seq in entry.seqs)
         waiting = self._waiting.get(entry.symbol)
         if waiting is None:
             return
@@ -293,7 +294,6 @@ class Committer:
 
     def _go_on_after_others(self, symbol: Symbol, waiting: _Waiting, newest: StockUpdate) -> None:
         """Offer the newest price of an epoch that nobody wants as one of the others' epoch."""
-        self.superseded += 1
         if not waiting.changes:
             waiting.changes.append((self._change(newest), newest, self._clock.monotonic()))
             self._size += 1
