@@ -171,6 +171,10 @@ class Link:
         self._token, self._newest = source, fresh
         return answer
 
+    def use(self, token: TokenSource) -> None:
+        """Have the next connection made with another token."""
+        self._token, self._newest = token, None
+
     async def token(self, refused: str | None = None) -> str | None:
         """Return the token for a request of another kind.
 

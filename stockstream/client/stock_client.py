@@ -159,7 +159,9 @@ class StockClient:
     async def authenticate(self, token: TokenSource | None = None, *, within: float = 30.0) -> Any:
         """Hand in a fresh token without reconnecting; it is used from then on.
 
-        Not needed where the client's ``token`` is a function and its tokens are JWTs with ``exp``.
+        A client that has ended because of its token connects with this one; its streams have ended
+        as well. Not needed where the client's ``token`` is a function and its tokens are JWTs with
+        ``exp``.
 
         Args:
             token: None: a fresh one of the client's own ``token``.
@@ -172,6 +174,9 @@ class StockClient:
             RefusedError: the server does not take it; the one before stays.
             UnavailableError: there was no answer in time.
         """
+        if token is not None and self._running is not None and self._running.done():
+            self._link.use(token)
+            self._start()
         return await self._link.authenticate(token, within)
 
     # --- what is watched ----------------------------------------------------------------------

@@ -8,6 +8,7 @@ from unittest.mock import patch
 import pytest
 
 from stockstream import OfflineDataManager, StockClient
+from stockstream.client import ConnectionState
 from stockstream.client.offline import ItemState
 from stockstream.errors import (
     InvalidPayloadError,
@@ -20,7 +21,7 @@ from stockstream.errors import (
     UnavailableError,
 )
 from stockstream.model.document import Refusal
-from tests.client.clients import Waits
+from tests.client.clients import Waits, in_state
 from tests.client.offline.devices import LIST, device, server, stored, versions
 from tests.support.ports import free_port
 from tests.support.processes import wait_until
@@ -293,6 +294,19 @@ async def test_tokens_are_refreshed_where_they_end(tmp_path: Path) -> None:
         async with StockClient(node.url, token=token("ann", lasts=-1)) as client:
             with pytest.raises(UnauthorizedError):
                 await client.fetch("GET", "/api/sync")
+
+
+async def test_a_client_that_ended_with_its_token_goes_on_with_another_one(tmp_path: Path) -> None:
+    async with (
+        server(tmp_path, auth="jwt", jwt_secret=SECRET, jwt_leeway=0) as node,
+        device(node.url, tmp_path / "queue.db", token=token("ann", lasts=-1)) as one,
+    ):
+        await one.documents.save(LIST, "main", {"symbols": []})
+        await in_state(one.client, ConnectionState.DISCONNECTED)
+        with pytest.raises(UnauthorizedError):
+            await one.client.authenticate(token("ann", lasts=-1))
+        assert (await one.client.authenticate(token("ann")))["user"] == "ann"
+        assert await one.documents.synced()
 
 
 async def test_a_user_without_rights_keeps_his_changes(tmp_path: Path) -> None:
