@@ -10,7 +10,12 @@ import msgspec
 from stockstream.client.offline.book import Book
 from stockstream.client.offline.sender import Pace
 from stockstream.client.offline.server import SyncServer
-from stockstream.errors import InvalidPayloadError, RefusedError, StoreUnavailableError
+from stockstream.errors import (
+    InvalidPayloadError,
+    RefusedError,
+    StockstreamError,
+    StoreUnavailableError,
+)
 from stockstream.wire.sync_replies import DocumentChanged, DocumentReply
 
 #: News that wait at most; what is more is caught up with.
@@ -26,6 +31,7 @@ class Follower:
         pace: the waits after a failure.
         online: says whether there is a point in asking.
         on_current: called when everything was caught up with; must not raise.
+        on_error: told what kept it from catching up; must not raise.
         interval: seconds after which it is asked anyway: what is told may be lost on its way.
     """
 
@@ -37,6 +43,7 @@ class Follower:
         pace: Pace,
         online: Callable[[], bool],
         on_current: Callable[[], None],
+        on_error: Callable[[StockstreamError], None],
         interval: float,
     ) -> None:
         self._book = book
@@ -44,6 +51,7 @@ class Follower:
         self._pace = pace
         self._online = online
         self._on_current = on_current
+        self._on_error = on_error
         self._interval = interval
         self._news: deque[DocumentChanged] = deque()
         self._due = True
@@ -86,8 +94,9 @@ class Follower:
             try:
                 await self._follow()
                 failures = 0
-            except (RefusedError, StoreUnavailableError):
+            except (RefusedError, StoreUnavailableError) as error:
                 failures += 1
+                self._on_error(error)
                 await self._pace.pause(failures)
                 continue
             try:

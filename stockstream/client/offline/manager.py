@@ -14,10 +14,11 @@ from uuid import uuid4
 from stockstream.client.handlers import Handler, Handlers
 from stockstream.client.offline.book import Book
 from stockstream.client.offline.follower import Follower
-from stockstream.client.offline.items import ItemState, OfflineDocument, OfflineItem
+from stockstream.client.offline.items import OfflineDocument
 from stockstream.client.offline.journal import Journal
-from stockstream.client.offline.sender import Pace, Sender
+from stockstream.client.offline.sender import ERROR, Pace, Sender
 from stockstream.client.offline.server import SyncServer
+from stockstream.client.offline.view import UserView
 from stockstream.client.states import ConnectionState, StateChange
 from stockstream.client.stock_client import MAX_RECONNECT_INTERVAL, StockClient
 from stockstream.core.backoff import Backoff
@@ -26,7 +27,6 @@ from stockstream.model.document import DocumentKey
 from stockstream.wire.canonical import canonical
 from stockstream.wire.names import DOCUMENT_CHANGED
 from stockstream.wire.sync import MAX_BODY, MAX_ITEMS, read_key
-from stockstream.wire.sync_replies import ConflictReply
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _CHANGED: Final = "changed"
 _ONLINE_STATUS_CHANGED: Final = "online_status_changed"
 
 
-class OfflineDataManager:
+class OfflineDataManager(UserView):
     """A user's documents on this device; an async context manager.
 
     Every change is on the disk when its call returns, seen at once, and sent when there is a
@@ -48,6 +48,8 @@ class OfflineDataManager:
     - ``sync_success`` (a :class:`SyncSuccess`): the server has a change;
     - ``sync_error`` (a :class:`SyncFailure`): it has not taken one. Where it refuses it, the user
       sees the document without it from now on;
+    - ``error`` (a StockstreamError): something keeps all changes from being sent for now: a token
+      that has ended, a server that does not answer, a full disk. They wait;
     - ``online_status_changed`` (a bool).
 
     Args:
@@ -86,7 +88,8 @@ class OfflineDataManager:
         self._strategy = conflict_resolution
         self._handlers = Handlers()
         self._book = Book(Journal(Path(path)), queue_size=queue_size, on_change=self._changed)
-        self._replica, self._rules = self._book.replica, self._book.rules
+        super().__init__(self._book.replica)
+        self._rules = self._book.rules
         server = SyncServer(client)
         pace = Pace(
             batch_size=sync_batch_size,
@@ -113,6 +116,7 @@ class OfflineDataManager:
             pace=pace,
             online=lambda: self.online,
             on_current=self._sender.wake,
+            on_error=lambda error: self._emit(ERROR, error),
             interval=poll_interval,
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -241,53 +245,12 @@ class OfflineDataManager:
         await self._book.commit(lambda: [self._rules.retry()])
         self._sender.wake()
 
-    # --- looking ------------------------------------------------------------------------------
+    # --- being connected ----------------------------------------------------------------------
 
     @property
     def online(self) -> bool:
         """Whether there is a connection to the server."""
         return self._client.is_connected
-
-    @property
-    def is_syncing(self) -> bool:
-        """Whether something is being sent right now."""
-        return self._replica.count(ItemState.SYNCING) > 0
-
-    @property
-    def pending_sync_count(self) -> int:
-        """Changes that the server does not have, and did not refuse."""
-        return self._replica.count(ItemState.PENDING, ItemState.SYNCING)
-
-    @property
-    def failed_sync_count(self) -> int:
-        """Changes that have failed; see :meth:`retry_failed_syncs`."""
-        return self._replica.count(ItemState.FAILED)
-
-    def get_offline_queue(self) -> list[OfflineItem]:
-        """Return all changes that the server has not confirmed, the oldest first."""
-        return sorted(self._replica.items.values(), key=lambda item: item.order)
-
-    def get(self, type: str, document_id: str) -> dict[str, Any] | None:  # noqa: A002
-        """Return what a document holds for the user, what waits included; None: there is none."""
-        document = self.document(type, document_id)
-        return document.data if document is not None else None
-
-    def document(self, type: str, document_id: str) -> OfflineDocument | None:  # noqa: A002
-        """Return the same with its version; None: nothing is known of it."""
-        return self._replica.document(DocumentKey(type, document_id))
-
-    def documents(self, type: str | None = None) -> list[OfflineDocument]:  # noqa: A002
-        """Return the documents that there are for the user, of one type or of all."""
-        found = [self._replica.document(key) for key in sorted(self._replica.keys())]
-        return [
-            each
-            for each in found
-            if each is not None and each.data is not None and type in (None, each.type)
-        ]
-
-    def conflicts(self) -> list[ConflictReply]:
-        """Return the conflicts that wait for the user, of this device and of others."""
-        return self._replica.open_conflicts()
 
     async def synced(self, within: float | None = None) -> bool:
         """Wait until the server has said something of every change.

@@ -28,6 +28,8 @@ Emit = Callable[[str, Any], None]
 
 SYNC_SUCCESS: Final = "sync_success"
 SYNC_ERROR: Final = "sync_error"
+#: What is not about single changes.
+ERROR: Final = "error"
 #: Of a request as a whole, what is about the changes in it. Anything else (a token that has ended,
 #: a proxy that knows no such route) says nothing of them.
 _ABOUT_CHANGES: Final = (InvalidPayloadError, TooLargeError)
@@ -112,8 +114,9 @@ class Sender:
             return None
         try:
             return await self._send(batch)
-        except StoreUnavailableError:
+        except StoreUnavailableError as error:
             # It is sent again, and the server says the same again.
+            self._emit(ERROR, error)
             return False
         finally:
             replica.apply(rules.put_back(batch, tried=False))
@@ -125,7 +128,7 @@ class Sender:
             if isinstance(error, RateLimitedError):
                 self._batch_size = max(self._batch_size // 2, 1)
             if not isinstance(error, _ABOUT_CHANGES):
-                self._tell_failures(batch, error)
+                self._emit(ERROR, error)
                 return False
             if len(batch) > 1:
                 # One of them may be all that is wrong.
@@ -138,7 +141,7 @@ class Sender:
     async def _refuse(self, item: OfflineItem, error: RefusedError) -> None:
         rules = self._book.rules
         await self._book.commit(lambda: [rules.refuse(item.id, error.code, error.message)])
-        self._tell_failures([item], error)
+        self._tell_failure(item, error)
 
     async def _settle(self, batch: Sequence[OfflineItem], results: Sequence[SyncResult]) -> bool:
         pairs = list(zip(batch, results, strict=True))
@@ -163,7 +166,7 @@ class Sender:
         else:
             code = getattr(error, "given", error.code)
             await self._book.commit(lambda: [rules.give_up([item], code, error.message)])
-        self._tell_failures([item], error)
+        self._tell_failure(item, error)
 
     def _tell(self, item: OfflineItem, result: SyncResult) -> None:
         if result.conflict:
@@ -171,7 +174,7 @@ class Sender:
             error = OtherRefusalError("both sides changed it: decide with resolve()", "conflict")
             self._emit(SYNC_ERROR, SyncFailure(item=failed, error=error, conflict=result.conflict))
         elif result.status is SyncStatus.REFUSED or not result.version:
-            self._tell_failures([item], _error(result))
+            self._tell_failure(item, _error(result))
         else:
             self._emit(
                 SYNC_SUCCESS,
@@ -183,12 +186,9 @@ class Sender:
                 ),
             )
 
-    def _tell_failures(self, batch: Sequence[OfflineItem], error: RefusedError) -> None:
-        for item in batch:
-            now = self._book.replica.items.get(item.id, item)
-            if now.state is ItemState.SYNCING:
-                now = replace(now, state=ItemState.PENDING)
-            self._emit(SYNC_ERROR, SyncFailure(item=now, error=error))
+    def _tell_failure(self, item: OfflineItem, error: RefusedError) -> None:
+        now = self._book.replica.items.get(item.id, item)
+        self._emit(SYNC_ERROR, SyncFailure(item=now, error=error))
 
 
 def _error(result: SyncResult) -> RefusedError:

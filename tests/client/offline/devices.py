@@ -9,6 +9,7 @@ from typing import Any
 
 from stockstream import OfflineDataManager, StockClient
 from stockstream.client.offline import OfflineDocument, SyncFailure, SyncSuccess
+from stockstream.errors import StockstreamError
 from tests.client.clients import Waits, client_of
 from tests.gateway.nodes import Running, running
 
@@ -30,9 +31,11 @@ class Device:
         self.successes: list[SyncSuccess] = []
         self.failures: list[SyncFailure] = []
         self.online: list[bool] = []
+        self.errors: list[StockstreamError] = []
         manager.on("changed", self.changed.append)
         manager.on("sync_success", self.successes.append)
         manager.on("sync_error", self.failures.append)
+        manager.on("error", self.errors.append)
         manager.on("online_status_changed", self.online.append)
 
 

@@ -11,6 +11,7 @@ from stockstream import OfflineDataManager, StockClient
 from stockstream.client import ConnectionState
 from stockstream.client.offline import ItemState
 from stockstream.errors import (
+    ForbiddenError,
     InvalidPayloadError,
     QueueFullError,
     QueueLockedError,
@@ -189,7 +190,8 @@ async def test_what_a_server_can_not_take_now_is_tried_again_with_growing_waits(
         longest = (1, 2, 4, 8, 16, 30, 30)
         assert all(most / 2 <= s <= most for s, most in zip(waits.seconds, longest, strict=False))
         # Whether and when the server has it is no matter of the change: it is tried for ever.
-        assert all(failure.will_retry for failure in one.failures)
+        assert {str(each) for each in one.errors} == {"gone"}
+        assert one.failures == []
         assert [each.item.retry_count for each in one.successes] == [0]
 
 
@@ -321,6 +323,7 @@ async def test_a_user_without_rights_keeps_his_changes(tmp_path: Path) -> None:
     ):
         await one.documents.save(LIST, "main", {"symbols": []})
         await waits.wait_for(1)
+        assert [type(each) for each in one.errors] == [ForbiddenError]
         assert one.documents.pending_sync_count == 1
         assert one.documents.get(LIST, "main") == {"symbols": []}
 
