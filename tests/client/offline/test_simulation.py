@@ -91,7 +91,8 @@ class Device:
         await self.documents.save(kind, name, data, strategy=strategy)
 
     def succeeded(self, success: SyncSuccess) -> None:
-        if success.item.body is not None:
+        # What changes nothing (deleting what others have brought back is one) makes no version.
+        if success.item.body not in (None, success.item.before):
             self.confirmed[success.item.id] = (success.item.type, success.item.document_id)
 
     def failed(self, failure: SyncFailure) -> None:
