@@ -55,6 +55,14 @@ local function superseded(state, owner, known_epoch, known_seq, anew)
   return not (state.epoch == known_epoch and tonumber(state.seq) <= (tonumber(known_seq) or -1))
 end
 
+-- Whether a state holds all that the node was told of: the same, or more by a commit of its own of
+-- which it has heard no answer.
+local function holds_all(state, owner, known_epoch, known_seq)
+  if known_epoch ~= state.epoch then return false end
+  local ahead = tonumber(state.seq) - tonumber(known_seq)
+  return ahead == 0 or ahead > 0 and owner == node
+end
+
 local function load(state_key, known_epoch, known_seq, anew)
   local held = redis.call('GET', state_key)
   -- The epoch that is to begin, if any.
@@ -71,7 +79,7 @@ local function load(state_key, known_epoch, known_seq, anew)
     state.superseded = superseded(state, owner, known_epoch, known_seq, anew)
     -- Where it has begun already, this is offered once more.
     state.begins = anew ~= state.epoch and anew
-    if last_lineage ~= lineage and not (known_epoch == state.epoch and known_seq == state.seq) then
+    if last_lineage ~= lineage and not holds_all(state, owner, known_epoch, known_seq) then
       -- Nobody can say that nothing is missing between what is held and what comes now.
       state.begins, state.lost = state.begins or fresh_epoch, true
     end

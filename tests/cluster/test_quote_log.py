@@ -260,6 +260,24 @@ async def test_replica_with_everything_goes_on_in_the_same_epoch() -> None:
             assert (after.epoch, after.seqs) == (first.epoch, [2])
 
 
+@pytest.mark.parametrize("node", ["owner", "other"])
+async def test_commit_without_an_answer_is_lost_only_where_another_node_made_it(
+    node: str,
+) -> None:
+    with running_redis("--appendonly", "yes", "--appendfsync", "always") as server:
+        async with open_link(server.url) as link:
+            told = await owner(link)
+            first = (await told.commit(AAPL, 1.0)).committed[0]
+            untold = await owner(link, node)
+            await untold.commit(AAPL, 2.0)
+            server.kill()
+            server.start()
+            await told.own()
+            after = (await told.commit(AAPL, 3.0)).committed[0]
+            goes_on = (after.epoch, after.seqs) == (first.epoch, [3])
+            assert goes_on is (node == told.node)
+
+
 @pytest.mark.parametrize("count", [1, 3])
 async def test_position_ahead_of_what_is_held_is_not_answered(link: RedisLink, count: int) -> None:
     node = await owner(link)
