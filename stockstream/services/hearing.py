@@ -60,6 +60,8 @@ class Hearing:
         self._moved = asyncio.Event()
         #: Up to where clients were given what nobody else has heard, since the node went on alone.
         self.apart: dict[Symbol, Position] = {}
+        # Those of them of which clients have got something older since.
+        self._overtaken: set[Symbol] = set()
         self._together_since = clock.monotonic()
         #: Updates heard that clients had not been given, and messages that held no update.
         self.heard = 0
@@ -81,17 +83,24 @@ class Hearing:
         received = self._clock.monotonic()
         heard: list[StockUpdate] = []
         encoded: list[bytes] = []
+        again: dict[Symbol, StockUpdate] = {}
         for symbol, offset, payload in updates:
             update = decode_update(payload, offset)
             if update is None or update.symbol != symbol:
                 self.undecodable += 1
-            elif not (self.apart and self._was_given(update)):
+            elif self.apart and self._was_given(update):
+                if self._ends_overtaken(symbol):
+                    again[symbol] = update
+            else:
+                again.pop(symbol, None)
                 heard.append(update)
                 encoded.append(payload)
         if heard:
             self.heard += len(heard)
             self._sink.publish(heard, received, encoded)
             self._note(heard)
+        for update in again.values():
+            self._tell_again(update)
 
     def snapshot(self, symbol: Symbol, update: LoggedUpdate | None) -> None:
         """See :class:`stockstream.cluster.watch.QuoteReceiver`."""
@@ -99,7 +108,11 @@ class Hearing:
         self._moved.set()
         live = self._live.get(symbol)
         state = decode_update(update.payload, update.offset) if update is not None else None
-        if live is None or state is None or self._was_given(state):
+        if live is None or state is None:
+            return
+        if self._was_given(state):
+            if self._ends_overtaken(symbol):
+                self._tell_again(state)
             return
         before = live.last if live.settled else None
         live.settle(state)
@@ -145,17 +158,39 @@ class Hearing:
     def _was_given(self, update: StockUpdate) -> bool:
         """Return whether clients have this one since the node went on alone."""
         given = self.apart.get(update.symbol)
-        if given is None or given.epoch != update.epoch:
+        if given is None:
+            return False
+        if given.epoch != update.epoch:
+            # Of before, and not heard then; or another node's.
+            self._overtaken.add(update.symbol)
             return False
         if update.seq >= given.seq:
-            self.forget_apart(update.symbol)
+            self._end_apart(update.symbol)
         if update.seq == given.seq and (live := self._live.get(update.symbol)) is not None:
             # The same, but now it has a place among the others.
             live.settle(update)
         return update.seq <= given.seq
 
+    def _ends_overtaken(self, symbol: Symbol) -> bool:
+        """Return whether all that clients were given was heard, and they got older ones after."""
+        ends = symbol not in self.apart and symbol in self._overtaken
+        if ends:
+            self._overtaken.discard(symbol)
+        return ends
+
+    def _tell_again(self, update: StockUpdate) -> None:
+        """Tell clients where the price stands, since what they got last is older."""
+        live = self._live.get(update.symbol)
+        if live is not None:
+            live.settle(update)
+        self._sink.renew(update)
+
     def forget_apart(self, symbol: Symbol) -> None:
         """Expect no more that what was numbered here will be heard."""
+        self._overtaken.discard(symbol)
+        self._end_apart(symbol)
+
+    def _end_apart(self, symbol: Symbol) -> None:
         if self.apart.pop(symbol, None) is not None and not self.apart:
             self._on_apart(False)
 
