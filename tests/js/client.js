@@ -42,6 +42,7 @@ socket.on("connect", () => {
 });
 socket.io.on("open", () => {
   socket.io.engine.on("upgrade", (transport) => say({ is: "upgrade", to: transport.name }));
+  socket.io.engine.on("upgradeError", () => say({ is: "upgrade_error" }));
 });
 socket.on("disconnect", (reason) => say({ is: "disconnect", reason }));
 socket.on("connect_error", (error) => {

@@ -9,7 +9,7 @@
 //   {do: "goodbye", id}   (the client leaves for good)
 //   {do: "hello", id}     (and connects again after all)
 // Prints what each client sees, in order, as [id, kind, ...what]; kind is "event", "ack", "upgrade",
-// "connect" (session id, recovered), "disconnect" or "connect_error".
+// "upgrade_error", "connect" (session id, recovered), "disconnect" or "connect_error".
 
 const readline = require("node:readline");
 
@@ -43,6 +43,7 @@ function connect({ id, url, version, transports, upgrade, msgpack }) {
   socket.onAny((event, ...args) => say(id, "event", event, ...args));
   socket.io.on("open", () => {
     socket.io.engine.on("upgrade", (transport) => say(id, "upgrade", transport.name));
+    socket.io.engine.on("upgradeError", () => say(id, "upgrade_error"));
   });
 }
 

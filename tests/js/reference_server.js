@@ -15,6 +15,7 @@ const ORDINARY = { pingInterval: 25000, pingTimeout: 20000 };
 const PROFILES = {
   ordinary: { socketio: {} },
   short: { socketio: { pingInterval: 300, pingTimeout: 200 } },
+  brisk: { socketio: { pingInterval: 3000, pingTimeout: 3000 } },
   deadlines: {
     socketio: { connectTimeout: 500, upgradeTimeout: 500 },
     http: { headersTimeout: 500, requestTimeout: 500, connectionsCheckingInterval: 100 },

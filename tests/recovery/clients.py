@@ -77,6 +77,18 @@ class JsClient:
         while not condition():
             await self._crowd.step(f"{what}; last heard {self.heard[-10:]}")
 
+    async def hears(self, kind: str) -> None:
+        """Wait until something of that kind has happened to it."""
+        await self.until(lambda: any(each.kind == kind for each in self.heard), kind)
+
+    async def has_changed_over(self, way: Way) -> None:
+        """Wait until it has moved on to WebSocket, if that is its way.
+
+        One whose WebSocket breaks in the middle of that notices only when no ping comes.
+        """
+        if way.upgrade:
+            await self.hears("upgrade")
+
     async def connected(self, count: int) -> Connected:
         """Wait for its `count`-th connection, counted from 1."""
         await self.until(lambda: len(self.connections) >= count, f"connection {count}")

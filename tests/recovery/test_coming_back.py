@@ -23,6 +23,8 @@ from tests.support.fault_proxy import FaultProxy, Faults
 WAYS = [WEBSOCKET, MSGPACK, POLLING, UPGRADE]
 #: So long nothing is noticed by itself.
 PATIENT: dict[str, Any] = {"ping_interval": 30, "ping_timeout": 30}
+#: A client whose WebSocket breaks while it changes over finds out after six seconds.
+BRISK: dict[str, Any] = {"ping_interval": 3, "ping_timeout": 3}
 
 
 async def lose(client: JsClient, proxy: FaultProxy) -> None:
@@ -47,8 +49,7 @@ async def test_client_that_closed_its_connection_gets_what_it_missed(
         client = await crowd.connect(proxy.port, way)
         await client.subscribe("A", "B")
         await client.has("B", 1)
-        if way is UPGRADE:
-            await client.until(lambda: any(h.kind == "upgrade" for h in client.heard), "WebSocket")
+        await client.has_changed_over(way)
         await change(place, "A")
         await client.has("A", 2)
         # Nobody comes back while nothing is passed on.
@@ -76,6 +77,7 @@ async def test_more_than_one_portion_missed_comes_complete(crowd: Crowd, way: Wa
         client = await crowd.connect(proxy.port, way)
         await client.subscribe("A", "B")
         await client.has("B", 1)
+        await client.has_changed_over(way)
         proxy.blackhole()
         await lose(client, proxy)
         await change(place, "A", "B", times=count)
@@ -131,8 +133,33 @@ async def test_client_comes_back_after_a_ping_timeout(crowd: Crowd, way: Way) ->
         proxy.blackhole()
         await is_gone(place)
         await change(place, "A", times=5)
-        await client.until(lambda: any(h.kind == "disconnect" for h in client.heard), "the loss")
+        await client.hears("disconnect")
         proxy.restore()
+        await client.has("A", 7)
+
+        assert client.connections[-1].sid == client.connections[0].sid
+        assert_recovered(client.connections)
+        assert_gapless(client, "A", 7)
+
+
+async def test_client_whose_websocket_breaks_while_it_changes_over_comes_back(crowd: Crowd) -> None:
+    async with (
+        exchange("A", ping_interval=0.7, ping_timeout=0.7) as place,
+        FaultProxy(place.port) as proxy,
+    ):
+        client = await crowd.connect(proxy.port, UPGRADE)
+        await client.has_changed_over(UPGRADE)
+        await client.subscribe("A")
+        await change(place, "A")
+        await client.has("A", 2)
+        closed = proxy.close_between(b"transport=websocket", b"3probe")
+        proxy.abort()
+        await closed.wait()
+        # It has given up polling, and its WebSocket is gone. Nobody can tell it anything: it finds
+        # out when no ping comes.
+        await client.hears("upgrade_error")
+        proxy.restore()
+        await change(place, "A", times=5)
         await client.has("A", 7)
 
         assert client.connections[-1].sid == client.connections[0].sid
@@ -146,7 +173,8 @@ async def test_client_comes_back_after_a_ping_timeout(crowd: Crowd, way: Way) ->
 async def test_connections_that_break_at_any_byte_leave_no_gap(
     crowd: Crowd, way: Way, seed: int
 ) -> None:
-    async with exchange("A", "B", **PATIENT) as place, FaultProxy(place.port, seed=seed) as proxy:
+    pings = BRISK if way is UPGRADE else PATIENT
+    async with exchange("A", "B", **pings) as place, FaultProxy(place.port, seed=seed) as proxy:
         client = await crowd.connect(proxy.port, way)
         witness = await crowd.connect(place.port)
         for each in (client, witness):
@@ -157,7 +185,9 @@ async def test_connections_that_break_at_any_byte_leave_no_gap(
         proxy.faults = Faults(segment_bytes=500, abort_after_bytes=(300, 9_000))
         proxy.abort()
         while proxy.aborted < 12:
-            await change(place, "A", "B", "A")
+            # Nothing breaks while nobody is there, however long that takes.
+            if proxy.open_connections:
+                await change(place, "A", "B", "A")
             await asyncio.sleep(0.005)
         proxy.faults = Faults()
         proxy.abort()

@@ -25,6 +25,7 @@ records: dict[str, list[int]] = defaultdict(list)
 PROFILES: dict[str, dict[str, Any]] = {
     "ordinary": {},
     "short": {"ping_interval": 0.3, "ping_timeout": 0.2},
+    "brisk": {"ping_interval": 3.0, "ping_timeout": 3.0},
     "deadlines": {
         "limits": Limits(
             connect_seconds=0.5, upgrade_seconds=0.5, body_seconds=0.5, header_seconds=0.5

@@ -59,6 +59,7 @@ class FaultProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._passing = asyncio.Event()
         self._passing.set()
+        self._trap: _Trap | None = None
         self._listener: socket.socket | None = None
         # Accepted, and not yet in the hands of a task that has begun.
         self._unclaimed: set[socket.socket] = set()
@@ -104,6 +105,21 @@ class FaultProxy:
     def blackhole(self) -> None:
         """Stop passing bytes on, in silence: nothing is closed, what is sent waits."""
         self._passing.clear()
+
+    def close_between(self, begins: bytes, ends: bytes) -> asyncio.Event:
+        """Close one connection at a certain point, with all others in a blackhole by then.
+
+        Args:
+            begins: The first connection that is to pass this on is the one; nothing more is
+                passed on for others until `restore`.
+            ends: It is closed when it has passed this on, to either side. Both must come in one
+                piece.
+
+        Returns:
+            What is set when it has been closed.
+        """
+        self._trap = _Trap(begins, ends)
+        return self._trap.closed
 
     def restore(self) -> None:
         """End the blackhole; what waited is passed on."""
@@ -172,11 +188,15 @@ class FaultProxy:
         try:
             while data := await reader.read(READ_BYTES):
                 for piece in self._pieces(data):
-                    await self._wait_before(piece, delays)
+                    await self._wait_before(link, piece, delays)
                     if link.spend(len(piece)):
                         self._reset(link)
                         return
                     writer.write(piece)
+                    if self._trap is not None and self._trap.ends_with(link, piece):
+                        self._trap = None
+                        link.close()
+                        return
                     await writer.drain()
             if writer.can_write_eof():
                 writer.write_eof()
@@ -188,19 +208,46 @@ class FaultProxy:
         size = self.faults.segment_bytes or len(data)
         return [data[start : start + size] for start in range(0, len(data), size)]
 
-    async def _wait_before(self, piece: bytes, delays: random.Random) -> None:
+    async def _wait_before(self, link: "_Link", piece: bytes, delays: random.Random) -> None:
+        if self._trap is not None and self._trap.begins_with(link, piece):
+            self.blackhole()
         seconds = delays.uniform(0, self.faults.delay_seconds)
         if self.faults.rate is not None:
             seconds += len(piece) / self.faults.rate
         if seconds:
             await self._sleep(seconds)
-        await self._passing.wait()
+        if self._trap is None or self._trap.link is not link:
+            await self._passing.wait()
 
     def _reset(self, link: "_Link") -> None:
         # Both directions may come to the limit.
         if not link.is_reset:
             self.aborted += 1
             link.reset()
+
+
+class _Trap:
+    """See `FaultProxy.close_between`."""
+
+    def __init__(self, begins: bytes, ends: bytes) -> None:
+        self._begins = begins
+        self._ends = ends
+        self.link: _Link | None = None
+        self.closed = asyncio.Event()
+
+    def begins_with(self, link: "_Link", piece: bytes) -> bool:
+        """Whether a connection is caught, from this piece on."""
+        if self.link is not None or self._begins not in piece:
+            return False
+        self.link = link
+        return True
+
+    def ends_with(self, link: "_Link", piece: bytes) -> bool:
+        """Whether a connection is to be closed now that this piece was passed on."""
+        if link is not self.link or self._ends not in piece:
+            return False
+        self.closed.set()
+        return True
 
 
 class _Link:

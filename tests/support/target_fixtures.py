@@ -66,6 +66,16 @@ def short(target: TargetProcess) -> Endpoint:
 
 
 @pytest.fixture
+def brisk(target: TargetProcess) -> Endpoint:
+    """Pings every 3 s, 3 s for the answer.
+
+    A JavaScript client whose WebSocket breaks just when it has given up polling for it notices
+    nothing before.
+    """
+    return Endpoint(target.port("brisk"))
+
+
+@pytest.fixture
 def deadlines(target: TargetProcess) -> Endpoint:
     """Ordinary pings; CONNECT, upgrade, headers and bodies must come within 500 ms."""
     return Endpoint(target.port("deadlines"))

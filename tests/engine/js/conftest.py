@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.js_client import ClientKind
 from tests.support.target_fixtures import (
+    brisk,
     engine_process,
     node_process,
     ordinary,
@@ -11,7 +12,7 @@ from tests.support.target_fixtures import (
 )
 from tests.support.target_process import TargetProcess, missing_for_node
 
-__all__ = ["engine_process", "node_process", "ordinary", "short", "target"]
+__all__ = ["brisk", "engine_process", "node_process", "ordinary", "short", "target"]
 
 KINDS = [
     ClientKind(version=version, transports=transports, upgrade=len(transports) == 2)

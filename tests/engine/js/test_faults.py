@@ -18,6 +18,11 @@ SLICES = [
     pytest.param(Faults(segment_bytes=97, delay_seconds=0.0005), id="small and late segments"),
 ]
 
+CHANGING_OVER = [
+    ClientKind(version=version, transports=("polling", "websocket"), upgrade=True)
+    for version in (4, 3)
+]
+
 
 async def recorded(client: JsClient, run: str) -> list[int]:
     """What the server has received, in order of arrival."""
@@ -80,12 +85,12 @@ async def break_connection(proxy: FaultProxy, client: JsClient) -> None:
 
 
 async def test_acknowledged_emits_survive_aborted_connections(
-    ordinary: Endpoint, kind: ClientKind
+    brisk: Endpoint, kind: ClientKind
 ) -> None:
     faults = Faults(segment_bytes=500, delay_seconds=0.001)
     run = f"aborts {kind}"
     async with (
-        FaultProxy(ordinary.port, faults=faults) as proxy,
+        FaultProxy(brisk.port, faults=faults) as proxy,
         js_client(kind, proxy.port) as client,
     ):
         await client.stream(run, size=300, every=2)
@@ -97,11 +102,11 @@ async def test_acknowledged_emits_survive_aborted_connections(
 
 
 async def test_events_of_the_server_have_no_gap_before_the_connection_is_aborted(
-    ordinary: Endpoint, kind: ClientKind
+    brisk: Endpoint, kind: ClientKind
 ) -> None:
     faults = Faults(segment_bytes=1_400, delay_seconds=0.001)
     async with (
-        FaultProxy(ordinary.port, faults=faults) as proxy,
+        FaultProxy(brisk.port, faults=faults) as proxy,
         js_client(kind, proxy.port, on_connect=("burst", 200, 200)) as client,
     ):
         # Its acknowledgements keep the client talking, whatever breaks.
@@ -118,13 +123,13 @@ async def test_events_of_the_server_have_no_gap_before_the_connection_is_aborted
 
 @pytest.mark.parametrize("seed", range(2))
 async def test_connections_that_break_at_any_byte_lose_nothing_acknowledged(
-    ordinary: Endpoint, kind: ClientKind, seed: int
+    brisk: Endpoint, kind: ClientKind, seed: int
 ) -> None:
     # The range covers handshake, CONNECT, upgrade and the first payloads.
     faults = Faults(segment_bytes=100, abort_after_bytes=(100, 6_000))
     run = f"any byte {kind} {seed}"
     async with (
-        FaultProxy(ordinary.port, faults=faults, seed=seed) as proxy,
+        FaultProxy(brisk.port, faults=faults, seed=seed) as proxy,
         js_client(kind, proxy.port, on_connect=("burst", 30, 20)) as client,
     ):
         await client.stream(run, size=100, every=2)
@@ -135,6 +140,22 @@ async def test_connections_that_break_at_any_byte_lose_nothing_acknowledged(
         await client.end_stream()
         check_nothing_acknowledged_is_lost(client, await recorded(client, run))
     check_no_connection_has_a_gap(client)
+
+
+@pytest.mark.parametrize("kind", CHANGING_OVER, ids=str)
+async def test_client_whose_websocket_breaks_while_it_changes_over_comes_back(
+    short: Endpoint, kind: ClientKind
+) -> None:
+    async with FaultProxy(short.port) as proxy:
+        closed = proxy.close_between(b"transport=websocket", b"3probe")
+        async with js_client(kind, proxy.port) as client:
+            await closed.wait()
+            # Its poll is not answered before it knows that its WebSocket is gone: it has nothing
+            # left that anybody could tell it something by.
+            await client.hear("upgrade_error")
+            proxy.restore()
+            await client.hear("upgrade")
+            assert await client.call("echoAck", "back") == ["back"]
 
 
 async def test_client_in_a_blackhole_notices_and_comes_back(
