@@ -29,6 +29,7 @@ from stockstream.gateway.documents import Documents
 from stockstream.gateway.expiry import Expiry
 from stockstream.gateway.exposition import Exposition
 from stockstream.gateway.fanout import Fanout
+from stockstream.gateway.history_measurements import describe_bars, describe_history
 from stockstream.gateway.http import Dependency, HttpDoor, errors_as_json
 from stockstream.gateway.http_identity import identified
 from stockstream.gateway.keys import RemoteKeys
@@ -64,6 +65,7 @@ from stockstream.wire.replies import BarUpdate
 from stockstream.wiring import (
     auth_settings,
     document_settings,
+    open_history,
     provider_settings,
     server_settings,
     streaming_settings,
@@ -103,7 +105,10 @@ class Node:
         self.fanout = Fanout(clock, order=secrets.token_hex(4) if recovers else "")
         self.derived = Derivations(settings.derived, self.fanout)
         bars = self.provider.bars
-        self.bars = BarService(bars and BarsOfOthers(bars, self.derived), clock)
+        self.history = open_history(settings, clock, random)
+        self.bars = BarService(
+            bars and BarsOfOthers(bars, self.derived), clock, history=self.history
+        )
         self.streaming = self._open_streaming(clock, random)
         subscriptions: Subscriptions[Client] = Subscriptions(
             max_clients=settings.max_subscriptions,
@@ -162,12 +167,14 @@ class Node:
             thresholds=thresholds(settings),
             interval=settings.metrics_interval,
             redis_gone_for=self.cluster.redis_gone_for if self.cluster else None,
+            history_shed=lambda: self.history.writer.shed,
         )
         self.readiness = Readiness(
             streaming=self.streaming,
             stored=self.cluster.dependencies if self.cluster else self._stored,
             keys=self.authenticator.keys,
             documents=self.documents.store,
+            history=self.history,
         )
         self.lookups = Lookups(self.streaming, self.store)
         self.streams = SseDoor(
@@ -292,7 +299,7 @@ class Node:
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs as long as the node does."""
         jobs = [self.streaming.run(), self.fanout.run(), self.bar_updates.run(), self.expiry.run()]
-        jobs.append(self.documents.sync.run())
+        jobs += [self.documents.sync.run(), self.history.run()]
         if isinstance(self.authenticator.keys, RemoteKeys):
             jobs.append(self.authenticator.keys.run())
         if self.cluster:
@@ -318,7 +325,8 @@ class Node:
         measurements.describe_streaming(page, self.streaming)
         measurements.describe_derived(page, self.derived)
         measurements.describe_bus(page, self.bus)
-        measurements.describe_bars(page, self.bars.history)
+        describe_bars(page, self.bars)
+        describe_history(page, self.history)
         if not self.cluster:
             measurements.describe_writer(page, self.writer)
         measurements.describe_store(page, self.store)
@@ -354,6 +362,7 @@ async def running_node(
         stack.push_async_callback(node.documents.store.aclose)
         stack.push_async_callback(node.provider.aclose)
         stack.push_async_callback(node.bus.aclose, settings.shutdown_timeout)
+        await stack.enter_async_context(node.history)
         await stack.enter_async_context(node.writer)
         await stack.enter_async_context(node.bars)
         stack.push_async_callback(node.requests.aclose)

@@ -32,6 +32,7 @@ from stockstream.setting_types import (
     Count,
     DatabaseUrl,
     DerivedSymbols,
+    HistoryUrl,
     Name,
     Networks,
     NodeId,
@@ -40,6 +41,7 @@ from stockstream.setting_types import (
     References,
     Seconds,
     Strategies,
+    SuffixCalendars,
     Symbols,
 )
 from stockstream.storage.documents.address import default_database
@@ -48,9 +50,9 @@ ENV_PREFIX: Final = "STOCKSTREAM_"
 #: What is shown in place of a secret.
 _HIDDEN: Final = "***"
 #: Settings that are, or may hold, a secret.
-_SECRETS: Final = frozenset({"redis_url", "database_url", "jwt_secret"})
+_SECRETS: Final = frozenset({"redis_url", "database_url", "history_url", "jwt_secret"})
 #: Those of them that hold it as the password of a URL.
-_URLS: Final = ("redis_url", "database_url")
+_URLS: Final = ("redis_url", "database_url", "history_url")
 
 
 class ProviderName(StrEnum):
@@ -194,6 +196,21 @@ class Settings(BaseSettings):
         100.0, description="changes of documents a second of one user"
     )
 
+    history_url: HistoryUrl | None = Field(
+        None,
+        description="where ticks and bars are kept: sqlite:///path, postgresql://host/name or "
+        "memory; none: DATABASE_URL if that is PostgreSQL, else an SQLite file",
+    )
+    history_tick_days: Annotated[float, Field(ge=0, le=3_650)] = Field(
+        7.0, description="days that ticks are kept; 0: none are"
+    )
+    history_minute_days: Annotated[float, Field(ge=1, le=36_500)] = Field(
+        1_825.0, description="days that minute bars are kept; hours and days of them stay for good"
+    )
+    calendars: SuffixCalendars | None = Field(
+        None, description="calendars of exchanges by the end of a symbol: .KS=XKRX,*=XNYS"
+    )
+
     cors_origins: Origins = Field(
         (), description="origins of web pages that may connect, * for any; none: same origin only"
     )
@@ -256,6 +273,15 @@ class Settings(BaseSettings):
         if self.database_url is not None or self.redis_url is not None:
             return self.database_url
         return default_database(os.environ)
+
+    def history(self) -> str:
+        """Return the URL of the database that ticks and bars are kept in, or ``memory``."""
+        if self.history_url is not None:
+            return self.history_url
+        if self.database_url is not None and self.database_url.startswith("postgres"):
+            return self.database_url
+        # A file of its own: one that writes all the time must not hold up who writes documents.
+        return default_database(os.environ, "history.db")
 
     def shown(self) -> dict[str, str]:
         """Return each setting as text, passwords hidden."""

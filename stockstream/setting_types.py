@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from ipaddress import ip_network
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
@@ -18,6 +18,9 @@ from stockstream.model import Symbol, parse_symbol
 from stockstream.model.derived import Derived
 from stockstream.model.reference import Reference
 from stockstream.storage.documents.address import check_database_url
+
+#: In place of the URL of a database: what is gone when the process ends.
+IN_MEMORY: Final = "memory"
 
 
 def _split(value: object) -> object:
@@ -63,6 +66,22 @@ def _check_node_id(text: str) -> str:
     return text
 
 
+def _check_history_url(text: str) -> str:
+    if text == IN_MEMORY:
+        return text
+    try:
+        return check_database_url(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or memory") from None
+
+
+def _check_calendar(text: str) -> str:
+    suffix, _, calendar = text.rpartition("=")
+    if not suffix or not calendar:
+        raise ValueError("must be suffixes with calendars, such as .KS=XKRX,-USD=24/7,*=XNYS")
+    return text
+
+
 def _tables(name: str, value: object) -> Mapping[str, object]:
     """Tables are JSON in the environment."""
     if isinstance(value, str):
@@ -102,6 +121,10 @@ Strategies = Annotated[
     BeforeValidator(_split),
 ]
 NodeId = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_node_id)]
+HistoryUrl = Annotated[str, AfterValidator(_check_history_url)]
+SuffixCalendars = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_calendar)], ...], NoDecode, BeforeValidator(_split)
+]
 RedisUrl = Annotated[str, AfterValidator(_check_redis_url)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]

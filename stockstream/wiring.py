@@ -1,8 +1,10 @@
 """The settings, as each part of a node takes them."""
 
+from random import Random
 from typing import Final
 
-from stockstream.config import Settings
+from stockstream.config import ProviderName, Settings
+from stockstream.core.calendars import BY_SUFFIX
 from stockstream.core.syncing import Quota
 from stockstream.core.thresholds import Thresholds
 from stockstream.core.tokens import TokenRules
@@ -11,9 +13,16 @@ from stockstream.gateway.authentication import AuthSettings
 from stockstream.gateway.documents import DocumentSettings
 from stockstream.gateway.servers import ServerSettings
 from stockstream.gateway.web import WebSettings
+from stockstream.ports import Clock
 from stockstream.providers import ProviderSettings
+from stockstream.services.calendars import Calendars
+from stockstream.services.keeping import History
 from stockstream.services.streaming import StreamingSettings
 from stockstream.services.sync import SyncSettings
+from stockstream.setting_types import IN_MEMORY
+from stockstream.storage.memory_history import MemoryHistory
+from stockstream.storage.sessions import load_sessions
+from stockstream.storage.sql.history import SqlHistory
 
 #: Seconds for which Redis may be out of reach before an alert fires.
 _REDIS_PATIENCE: Final = 2.0
@@ -104,6 +113,27 @@ def thresholds(settings: Settings) -> Thresholds:
         max_message_rate=settings.max_message_rate,
         max_redis_gap=_REDIS_PATIENCE if settings.redis_url else None,
     )
+
+
+def open_history(settings: Settings, clock: Clock, random: Random) -> History:
+    """Return where ticks and bars are kept; nothing is opened yet."""
+    url = settings.history()
+    return History(
+        MemoryHistory() if url == IN_MEMORY else SqlHistory(url),
+        Calendars(_calendars(settings), load_sessions),
+        clock=clock,
+        random=random,
+        tick_days=settings.history_tick_days,
+        minute_days=settings.history_minute_days,
+    )
+
+
+def _calendars(settings: Settings) -> dict[str, str]:
+    if settings.calendars is not None:
+        pairs = (text.rpartition("=") for text in settings.calendars)
+        return {"" if suffix == "*" else suffix: calendar for suffix, _, calendar in pairs}
+    # The simulated market never closes.
+    return {} if settings.provider is ProviderName.SIMULATED else dict(BY_SUFFIX)
 
 
 def document_settings(settings: Settings) -> DocumentSettings:

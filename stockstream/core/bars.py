@@ -175,6 +175,12 @@ class MinuteBars:
 
     # --- what is stored -----------------------------------------------------------------------
 
+    def store_as(self, run: int) -> None:
+        """Have what is counted from the forming minute on stored, under this name."""
+        self.run = run
+        self._changed = self._window.start
+        self._taken = -1
+
     def take_changed(self) -> list[BarPart]:
         """Return the minutes that changed since this was called last, in order of time."""
         if self._taken == self.revision:

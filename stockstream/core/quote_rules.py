@@ -83,6 +83,12 @@ class QuoteRules:
             self._last_timestamp = timestamp
         return rejection
 
+    def is_plausible(self, price: float) -> bool:
+        """Return whether a price is near the last one that was believed."""
+        return self._last_price is not None and _near(
+            price, self._last_price, self._limits.max_jump
+        )
+
     def _judge_time(self, timestamp: int, now_ms: int) -> Rejection | None:
         if self._last_timestamp is not None and timestamp < self._last_timestamp:
             return Rejection.OUT_OF_ORDER

@@ -83,6 +83,10 @@ class SymbolStream:
         """Volume of the day so far."""
         return self._day.volume
 
+    def is_plausible(self, price: float) -> bool:
+        """Return whether a price is near the last one that was believed."""
+        return self._rules.is_plausible(price)
+
     def seed(self, update: StockUpdate) -> None:
         """Take over what an earlier stream emitted last: an unchanged price stays unsent.
 

@@ -44,12 +44,15 @@ class AlertRules:
         """The alerts that are firing, as they began."""
         return tuple(self._firing.values())
 
-    def check(self, metrics: PerformanceMetrics, redis_gap: float = 0.0) -> Sequence[Alert]:
+    def check(
+        self, metrics: PerformanceMetrics, redis_gap: float = 0.0, history_shed: float = 0.0
+    ) -> Sequence[Alert]:
         """Return the alerts that begin to fire, or resolve, with this measurement.
 
         Args:
             metrics: what was measured.
             redis_gap: seconds for which Redis has been out of reach.
+            history_shed: how much of the history was given up in the interval.
         """
         limits = self._thresholds
         checked = (
@@ -64,6 +67,7 @@ class AlertRules:
                 AlertType.HIGH_MESSAGE_RATE, metrics.message_rate, limits.max_message_rate, metrics
             ),
             self._check(AlertType.REDIS_UNAVAILABLE, redis_gap, limits.max_redis_gap, metrics),
+            self._check(AlertType.HISTORY_SHED, history_shed, 0.0, metrics),
         )
         return tuple(alert for alert in checked if alert is not None)
 

@@ -14,7 +14,6 @@ from stockstream.gateway.keys import RemoteKeys
 from stockstream.gateway.sockets import SocketGateway
 from stockstream.gateway.web import WebDoor
 from stockstream.ports import QuoteStore
-from stockstream.services.bar_history import BarHistory
 from stockstream.services.contract import Streaming
 from stockstream.services.deriving import Derivations
 from stockstream.services.event_bus import EventBus
@@ -166,16 +165,6 @@ def describe_bus(page: Exposition, bus: EventBus) -> None:
             name: getattr(bus.counts, name)
             for name in ("delivered", "retried", "dead", "expired", "dropped", "abandoned")
         },
-        label="outcome",
-    )
-
-
-def describe_bars(page: Exposition, history: BarHistory) -> None:
-    """Show the requests for the provider's history."""
-    page.counter(
-        "bar_requests",
-        "Requests for history: sent to the provider, failed, and not sent because too many wait.",
-        lambda: {"sent": history.asked, "failed": history.failed, "shed": history.shed},
         label="outcome",
     )
 

@@ -8,6 +8,7 @@ from stockstream.errors import StoreUnavailableError
 from stockstream.gateway.http import Dependency
 from stockstream.gateway.keys import KeySource, RemoteKeys
 from stockstream.services.contract import Streaming
+from stockstream.services.keeping import History
 
 
 class Readiness:
@@ -25,6 +26,7 @@ class Readiness:
         stored: Callable[[], Awaitable[Sequence[Dependency]]],
         keys: KeySource | None,
         documents: DocumentStore,
+        history: History,
     ) -> None:
         """Begin ready.
 
@@ -33,17 +35,20 @@ class Readiness:
             stored: looks at where updates are kept, and at the way to other nodes.
             keys: where tokens are checked with; None: nowhere else.
             documents: where users' documents are kept.
+            history: where ticks and bars are kept.
         """
         self._streaming = streaming
         self._stored = stored
         self._keys = keys
         self._documents = documents
+        self._history = history
         #: Set when the node has begun to shut down.
         self.draining = False
 
     async def check(self) -> list[Dependency]:
         """Return the state of each dependency now."""
         found = [self._node(), self._provider(), *await self._stored(), await self._documented()]
+        found.append(self._remembered())
         if isinstance(self._keys, RemoteKeys):
             found.append(_identities(self._keys))
         return found
@@ -61,6 +66,12 @@ class Readiness:
         if self._streaming.producer.feed_connected is False:
             return Dependency(name="provider", ready=False, state="disconnected", required=False)
         return Dependency(name="provider", ready=True, state="answering", required=False)
+
+    def _remembered(self) -> Dependency:
+        error = self._history.writer.state.error
+        return Dependency(
+            name="history", ready=error is None, state=error or "answering", required=False
+        )
 
     async def _documented(self) -> Dependency:
         name = "documents"

@@ -14,6 +14,8 @@ class AlertType(StrEnum):
     HIGH_MESSAGE_RATE = "high_message_rate"
     #: The value is the seconds for which Redis has been out of reach.
     REDIS_UNAVAILABLE = "redis_unavailable"
+    #: The value is how many ticks and bars could not be stored in the interval.
+    HISTORY_SHED = "history_shed"
 
 
 class AlertState(StrEnum):

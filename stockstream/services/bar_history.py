@@ -56,6 +56,8 @@ class Answer:
     #: The same continued by our own, as these were at that revision.
     joined: list[Bar] = field(default_factory=list)
     joined_revision: int = 0
+    #: What was stored then.
+    joined_stored: object = None
 
 
 class _Key(NamedTuple):
@@ -78,8 +80,10 @@ class BarHistory:
         *,
         mark: Callable[[Symbol], Mark],
         limits: BarHistoryLimits,
+        on_answer: Callable[[Symbol, Timeframe, "Answer"], None] = lambda *_: None,
     ) -> None:
         self._source = source
+        self._on_answer = on_answer
         self._clock = clock
         self._mark = mark
         self._limits = limits
@@ -151,6 +155,7 @@ class BarHistory:
             answer = Answer(
                 bars=bars, depth=key.depth, mark=self._mark(key.symbol), expires=expires
             )
+            self._on_answer(key.symbol, key.timeframe, answer)
         self._remember(key, answer)
         return answer
 
@@ -166,7 +171,7 @@ class BarHistory:
         except TimeoutError:
             seconds = f"{self._limits.timeout:g} s"
             raise TemporaryProviderError("bars", f"no answer within {seconds}") from None
-        return _cleaned(bars, key)
+        return cleaned(bars, key.symbol, key.timeframe)
 
     def _failure(self, key: _Key, error: ProviderError) -> Answer:
         self.failed += 1
@@ -203,12 +208,11 @@ class BarHistory:
             self._weight -= key.depth
 
 
-def _cleaned(bars: Sequence[Bar], key: _Key) -> list[Bar]:
+def cleaned(bars: Sequence[Bar], symbol: Symbol, timeframe: Timeframe) -> list[Bar]:
+    """Return the sound ones of a provider's bars, in order of time, labelled as ours are."""
     # Vendors send a bar twice, rows of nothing, and bars labelled by the opening of an exchange.
     sound = {bar.timestamp: bar for bar in bars if is_sound(bar)}
     unsound = sum(not is_sound(bar) for bar in bars)
     if unsound:
-        _log.warning(
-            "unsound_bars_dropped", symbol=key.symbol, timeframe=key.timeframe, count=unsound
-        )
-    return aggregate((sound[start] for start in sorted(sound)), key.timeframe)
+        _log.warning("unsound_bars_dropped", symbol=symbol, timeframe=timeframe, count=unsound)
+    return aggregate((sound[start] for start in sorted(sound)), timeframe)

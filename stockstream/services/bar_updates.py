@@ -24,7 +24,7 @@ class BarUpdates:
     """Sends ``bar_update_<SYMBOL>_<TIMEFRAME>`` while somebody wants it.
 
     A bar is sent when it has changed since the last look, and once more, closed, when the first
-    quote of a later one has come.
+    quote of a later one has come; again where a late quote has corrected it since.
     """
 
     def __init__(
@@ -92,14 +92,18 @@ class BarUpdates:
     def _is_too_short(self, series: _Series, bars: Sequence[Bar]) -> bool:
         """Return whether bars may have ended that are not among these."""
         sent = self._sent.get(series)
-        return sent is not None and bool(bars) and bars[0].timestamp > sent[1].timestamp
+        if sent is None or not bars:
+            return False
+        corrected = self._bars.corrected(*series, sent[0])
+        return bars[0].timestamp > min(sent[1].timestamp, *corrected, sent[1].timestamp)
 
     def _send_new(self, series: _Series, bars: Sequence[Bar]) -> None:
-        _, before = self._sent.get(series, (0, None))
+        revision, before = self._sent.get(series, (0, None))
+        corrected = self._bars.corrected(*series, revision)
         self._sent[series] = (self._bars.revision(series[0]), bars[-1])
         if before is not None:
             for bar in bars[:-1]:
-                if bar.timestamp >= before.timestamp:
+                if bar.timestamp >= before.timestamp or bar.timestamp in corrected:
                     self._emit(series, bar, closed=True)
         if bars[-1] != before or series in self._fresh:
             self._emit(series, bars[-1], closed=False)

@@ -91,6 +91,7 @@ class _Reading:
     errors: int
     latency: LatencyHistogram
     cpu_seconds: float
+    history_shed: int
 
 
 class PerformanceMonitor:
@@ -124,6 +125,7 @@ class PerformanceMonitor:
         process: what the operating system counts; None for this process.
         history_size: most measurements that are held.
         redis_gone_for: says for how many seconds Redis has been out of reach; None without Redis.
+        history_shed: says how much of the history was given up since the beginning.
     """
 
     def __init__(
@@ -138,6 +140,7 @@ class PerformanceMonitor:
         process: Process | None = None,
         history_size: int = 1000,
         redis_gone_for: Callable[[], float] | None = None,
+        history_shed: Callable[[], int] = lambda: 0,
     ) -> None:
         if interval <= 0:
             raise ValueError(f"interval {interval} is not above 0")
@@ -147,6 +150,7 @@ class PerformanceMonitor:
         self._sources = tuple(sources)
         self._rules = AlertRules(thresholds)
         self._redis_gone_for = redis_gone_for
+        self._history_shed = history_shed
         self._interval = interval
         self._process = ProcessProbe() if process is None else process
         self._lag = LoopLagProbe(clock)
@@ -212,7 +216,8 @@ class PerformanceMonitor:
         self._history.append(metrics)
         self._bus.publish(PERFORMANCE_METRICS_COLLECTED, metrics, source=_SOURCE)
         redis_gap = self._redis_gone_for() if self._redis_gone_for else 0.0
-        for alert in self._rules.check(metrics, redis_gap):
+        shed = self._last.history_shed - before.history_shed
+        for alert in self._rules.check(metrics, redis_gap, shed):
             _log_alert(alert)
             self._bus.publish(PERFORMANCE_ALERT, alert, source=_SOURCE, priority=Priority.HIGH)
         return metrics
@@ -237,6 +242,7 @@ class PerformanceMonitor:
             errors=sum(source.errors for source in self._sources),
             latency=latency,
             cpu_seconds=self._process.cpu_seconds(),
+            history_shed=self._history_shed(),
         )
 
     def _measure(self, before: _Reading, now: _Reading) -> PerformanceMetrics:

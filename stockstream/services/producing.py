@@ -211,9 +211,7 @@ class QuoteProducer:
         stream.live.failure = None
         state = stream.state
         if state.timestamp is not None:
-            self._bars.on_quote(
-                state.symbol, quote.price, state.timestamp, state.volume, quote.size or 0.0
-            )
+            self._bars.on_believed(quote, state.timestamp, state.volume)
 
     def _settle(self, stream: ProducedSymbol) -> None:
         """An unchanged price is not sent, but those who are new have not seen it."""
@@ -228,6 +226,9 @@ class QuoteProducer:
 
     def _rejected(self, stream: ProducedSymbol, quote: Quote, reason: Rejection) -> None:
         self.rejected[reason] += 1
+        if reason is Rejection.OUT_OF_ORDER and stream.state.is_plausible(quote.price):
+            # Too late for clients, not for the bar that it belongs to.
+            self._bars.on_late(quote)
         message = f"the price {quote.price} of {quote.symbol} is not believed: {reason}"
         self._fail(stream, QuoteFailure(symbol=quote.symbol, code=reason, error=message))
 

@@ -147,4 +147,5 @@ async def running_cluster(market: Market, balancer: str, count: int = 3) -> Asyn
 
 
 def _inherited() -> Mapping[str, str]:
-    return {key: value for key, value in os.environ.items() if "STOCKSTREAM" not in key}
+    inherited = {key: value for key, value in os.environ.items() if "STOCKSTREAM" not in key}
+    return {**inherited, "STOCKSTREAM_HISTORY_URL": "memory"}

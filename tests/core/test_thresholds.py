@@ -134,3 +134,15 @@ def test_threshold_of_none_is_off(field: str) -> None:
     checked = AlertRules(off).check(metrics(latency=1e9, error_rate=1, memory_usage=1e9))
 
     assert len(checked) == 2
+
+
+def test_anything_that_the_history_gives_up_fires_until_nothing_more_is() -> None:
+    rules = AlertRules(Thresholds())
+
+    found = [rules.check(metrics(), history_shed=shed) for shed in (0, 3, 5, 0)]
+    assert [[(each.type, each.state) for each in alerts] for alerts in found] == [
+        [],
+        [(AlertType.HISTORY_SHED, AlertState.FIRING)],
+        [],
+        [(AlertType.HISTORY_SHED, AlertState.RESOLVED)],
+    ]

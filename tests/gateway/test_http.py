@@ -45,6 +45,7 @@ async def test_readiness_names_each_dependency() -> None:
                     "provider": {"ready": True, "required": False, "state": "answering"},
                     "memory": {"ready": True, "required": False, "state": "answering"},
                     "documents": {"ready": True, "required": False, "state": "not used yet"},
+                    "history": {"ready": True, "required": False, "state": "answering"},
                 },
             },
         )

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from stockstream.errors import TemporaryProviderError
-from stockstream.model import Bar, Symbol, Timeframe
+from stockstream.model import Bar, Quote, Symbol, Timeframe
 from stockstream.services.bar_updates import BarUpdates
 from stockstream.services.bars import BarService
 from stockstream.wire.replies import BarUpdate
@@ -201,3 +201,39 @@ async def test_a_history_that_hangs_holds_up_its_own_series_alone() -> None:
         history.hanging.clear()
         await watched.clock.advance(1)
         assert watched.closes("bar_update_B_1m") == [(0, 100.0, False)]
+
+
+async def test_a_bar_that_a_late_quote_corrects_is_sent_again() -> None:
+    watched = Watched()
+    watched.updates.acquire(A, M1)
+    watched.updates.acquire(A, M5)
+    async with watched.running():
+        for at, price in ((10, 100.0), (70, 101.0), (130, 102.0)):
+            await watched.quote(price, at=at)
+            await watched.clock.advance(1)
+        del watched.sent[:]
+        # One of the minute before, one that is too late, one of the minute that forms.
+        for at, price in ((119, 110.0), (60, 99.0), (125, 105.0)):
+            watched.bars.on_late(Quote(symbol=A, price=price, timestamp=START + at * 1_000))
+        await watched.clock.advance(1)
+        assert watched.closes() == [(1, 110.0, True), (2, 102.0, False)]
+        assert [bar.high for _, bar in watched.sent if bar.closed] == [110.0]
+        # The five minutes still form: once is enough.
+        assert watched.closes("bar_update_A_5m") == [(0, 102.0, False)]
+        await watched.clock.advance(5)
+        assert len(watched.closes()) == 2
+
+
+async def test_a_correction_of_long_ago_reaches_back_over_what_has_ended_since() -> None:
+    watched = Watched()
+    watched.updates.acquire(A, M1)
+    async with watched.running():
+        for second in range(61):
+            await watched.quote(100.0, at=second)
+        for at in (75.0, 76.0):
+            await watched.quote(100.0, at=at)
+        await watched.clock.advance(1)
+        del watched.sent[:]
+        watched.bars.on_late(Quote(symbol=A, price=90.0, timestamp=START + 20_000))
+        await watched.clock.advance(1)
+        assert [(bar.low, bar.closed) for _, bar in watched.sent] == [(90.0, True)]

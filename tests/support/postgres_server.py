@@ -58,6 +58,10 @@ class PostgresServer:
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
+    @property
+    def running(self) -> bool:
+        return self._child is not None
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         assert self._child is None, "PostgreSQL runs already"

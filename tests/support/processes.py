@@ -146,6 +146,8 @@ async def running_server(
     port = port or free_port()
     url = f"http://127.0.0.1:{port}"
     inherited = {key: value for key, value in os.environ.items() if "STOCKSTREAM" not in key}
+    # What one server keeps, another one does not find.
+    inherited["STOCKSTREAM_HISTORY_URL"] = "memory"
     command = [*STOCKSTREAM, "serve", "--host", "127.0.0.1", "--port", str(port), *args]
     with running_child(command, {**inherited, **(env or {})}) as child:
         await _wait_until_ready(child, url)

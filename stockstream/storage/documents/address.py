@@ -17,9 +17,9 @@ def check_database_url(text: str) -> str:
     return text
 
 
-def default_database(environment: Mapping[str, str]) -> str:
-    """Return the URL of the file in which this user's documents are kept."""
-    return f"sqlite:///{_state_directory(environment) / 'stockstream.db'}"
+def default_database(environment: Mapping[str, str], name: str = "stockstream.db") -> str:
+    """Return the URL of a file among what is kept for this user."""
+    return f"sqlite:///{_state_directory(environment) / name}"
 
 
 def _state_directory(environment: Mapping[str, str]) -> Path:

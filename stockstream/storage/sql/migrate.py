@@ -1,5 +1,6 @@
 """Brings the tables to what this version needs, also when many nodes start at once."""
 
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,8 @@ def migrate(connection: Connection) -> None:
     version = _version(connection)
     if version == HEAD:
         return
+    # It would say a line for each of its parts.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # It takes half a second to import, and is rarely needed.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
