@@ -68,7 +68,7 @@ async def test_health_and_readiness_are_told(server: Server) -> None:
 
     status, ready = await get(f"{server.url}/readyz")
     assert (status, ready["status"]) == (200, "ready")
-    assert ready["dependencies"].keys() == {"node", "provider", "memory", "documents"}
+    assert ready["dependencies"].keys() == {"node", "provider", "memory", "documents", "history"}
     assert all(each["ready"] and each["state"] for each in ready["dependencies"].values())
 
 
