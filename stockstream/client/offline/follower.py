@@ -23,13 +23,12 @@ _MAX_NEWS: Final = 1_000
 
 
 class Follower:
-    """Takes in what is told at once, and asks what was missed.
+    """Takes in what is told at once, and asks what was missed, as long as it runs.
 
     Args:
         book: what is known.
         server: who is asked.
         pace: the waits after a failure.
-        online: says whether there is a point in asking.
         on_current: called when everything was caught up with; must not raise.
         on_error: told what kept it from catching up; must not raise.
         interval: seconds after which it is asked anyway: what is told may be lost on its way.
@@ -41,7 +40,6 @@ class Follower:
         server: SyncServer,
         *,
         pace: Pace,
-        online: Callable[[], bool],
         on_current: Callable[[], None],
         on_error: Callable[[StockstreamError], None],
         interval: float,
@@ -49,7 +47,6 @@ class Follower:
         self._book = book
         self._server = server
         self._pace = pace
-        self._online = online
         self._on_current = on_current
         self._on_error = on_error
         self._interval = interval
@@ -106,7 +103,7 @@ class Follower:
                 self._due = True
 
     async def _follow(self) -> None:
-        if self._due and self._online():
+        if self._due:
             await self._catch_up()
         if self._news:
             news = list(self._news)

@@ -105,7 +105,7 @@ class OfflineDataManager(UserView):
             self._book,
             server,
             pace=pace,
-            ready=lambda: self.online and self._follower.is_current,
+            ready=lambda: self._follower.is_current,
             doubt=self._begin_anew,
             emit=self._emit,
             clock=_now,
@@ -114,12 +114,12 @@ class OfflineDataManager(UserView):
             self._book,
             server,
             pace=pace,
-            online=lambda: self.online,
             on_current=self._sender.wake,
             on_error=lambda error: self._emit(ERROR, error),
             interval=poll_interval,
         )
-        self._tasks: list[asyncio.Task[None]] = []
+        #: What is done while there is a connection, and what is being cancelled.
+        self._tasks: set[asyncio.Task[None]] = set()
         self._was_online = False
         #: Set whenever something was settled.
         self._progress = asyncio.Event()
@@ -136,9 +136,8 @@ class OfflineDataManager(UserView):
         self._client.on("state_changed", self._state_changed)
         self._client.on(DOCUMENT_CHANGED, self._follower.hear)
         self._client.subscribe(DOCUMENT_CHANGED)
-        self._was_online = self.online
-        for work in (self._sender.run, self._follower.run):
-            self._tasks.append(asyncio.create_task(_until_cancelled(work)))
+        self._was_online = False
+        self._go_on()
         return self
 
     async def __aexit__(
@@ -150,10 +149,9 @@ class OfflineDataManager(UserView):
         self._client.off("state_changed", self._state_changed)
         self._client.off(DOCUMENT_CHANGED, self._follower.hear)
         self._client.unsubscribe(DOCUMENT_CHANGED)
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._book.close()
 
     def on(self, event: str, handler: Handler) -> None:
@@ -315,9 +313,21 @@ class OfflineDataManager(UserView):
     def _state_changed(self, change: StateChange) -> None:
         online = change.state is ConnectionState.CONNECTED
         if online != self._was_online:
-            self._was_online = online
+            self._go_on()
             self._handlers.emit(_ONLINE_STATUS_CHANGED, online)
-        self._follower.start_over()
+
+    def _go_on(self) -> None:
+        """Work while there is a connection."""
+        self._was_online = self.online
+        # Requests that hang, and waits after failures, end with the connection that they are of.
+        for task in self._tasks:
+            task.cancel()
+        if self.online:
+            self._follower.start_over()
+            for work in (self._sender.run, self._follower.run):
+                task = asyncio.create_task(_until_cancelled(work))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
 
 def _body(data: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.client.offline.devices import device
 from tests.support.ports import free_port
@@ -55,6 +56,7 @@ async def kill_while_saving(url: str, path: Path, counts: Iterator[int]) -> list
     return numbers
 
 
+@pytest.mark.timeout(120)
 async def test_the_end_of_the_program_loses_no_change_and_repeats_none(tmp_path: Path) -> None:
     random = Random(7)
     async with running_server(env=settings(tmp_path)) as server:
@@ -75,12 +77,13 @@ async def test_the_end_of_the_program_loses_no_change_and_repeats_none(tmp_path:
             ]
 
 
+@pytest.mark.timeout(120)
 async def test_the_end_of_the_server_loses_nothing_that_it_confirmed(tmp_path: Path) -> None:
     random = Random(8)
     port, env = free_port(), settings(tmp_path)
     async with device(f"http://127.0.0.1:{port}", tmp_path / "queue.db") as one:
         made: list[str] = []
-        for _ in range(4):
+        for _ in range(3):
             before = len(one.successes)
             count = random.randint(10, 60)
             async with running_server(env=env, port=port) as server:

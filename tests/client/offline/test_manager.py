@@ -229,6 +229,29 @@ async def test_a_broken_connection_is_no_failure_of_a_change(tmp_path: Path) -> 
         assert one.online == [True, False] * 3
 
 
+async def test_another_connection_waits_for_nothing_of_the_one_before(tmp_path: Path) -> None:
+    waits, port = Waits(passing=False), free_port()
+    async with device(f"http://127.0.0.1:{port}", tmp_path / "queue.db", waits=waits) as one:
+        async with server(tmp_path, port=port) as node:
+            with patch.object(node.node.documents.sync, "sync", side_effect=UnavailableError("")):
+                await one.documents.save(LIST, "main", {"symbols": []})
+                await waits.wait_for(1)
+        async with server(tmp_path, port=port):
+            assert await one.documents.synced()
+
+
+async def test_what_is_too_much_for_one_request_is_sent_piece_by_piece(tmp_path: Path) -> None:
+    async with device(NOWHERE, tmp_path / "queue.db") as one:
+        for number in range(4):
+            await one.documents.save("note", f"n{number}", {"text": "x" * 60_000})
+    async with (
+        server(tmp_path, max_payload_bytes=100_000) as node,
+        device(node.url, tmp_path / "queue.db") as one,
+    ):
+        assert await one.documents.synced()
+        assert len(await stored(node)) == 4
+
+
 async def test_the_queue_is_bounded_and_says_so(tmp_path: Path) -> None:
     async with device(NOWHERE, tmp_path / "queue.db", queue_size=2) as one:
         await one.documents.save("note", "a", {})

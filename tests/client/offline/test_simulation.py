@@ -180,6 +180,7 @@ async def decide_all_conflicts(devices: Sequence[Device], nodes: Nodes) -> int:
     return len(waiting)
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", ["one node on SQLite", "two nodes on PostgreSQL"])
 async def test_all_devices_and_the_server_end_with_the_same(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
