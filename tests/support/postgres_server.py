@@ -35,9 +35,15 @@ def _as_somebody(command: Sequence[str]) -> list[str]:
 
 
 class PostgresServer:
-    """A server on a port of its own that it keeps when it is stopped and started again."""
+    """A server on a port of its own that it keeps when it is stopped and started again.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: holds its data.
+        durable: whether what it acknowledges waits for the disk, as it does in earnest.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+        self._fsync = "on" if durable else "off"
         self.port = free_port()
         self._folder = folder
         self._child: Child | None = None
@@ -65,7 +71,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start it and wait until it answers."""
         assert self._child is None, "PostgreSQL runs already"
-        settings = ["fsync=off", "listen_addresses=127.0.0.1", f"port={self.port}"]
+        settings = [f"fsync={self._fsync}", "listen_addresses=127.0.0.1", f"port={self.port}"]
         settings.append(f"unix_socket_directories={self._folder}")
         options = [word for setting in settings for word in ("-c", setting)]
         command = _as_somebody([_program("postgres"), "-D", str(self._data), *options])
@@ -99,10 +105,10 @@ class PostgresServer:
 
 
 @contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
+def running_postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
     """Run a PostgreSQL for as long as the context lasts."""
     with tempfile.TemporaryDirectory(prefix="stockstream-postgres-") as folder:
-        server = PostgresServer(Path(folder))
+        server = PostgresServer(Path(folder), durable=durable)
         try:
             server.start()
             yield server
