@@ -43,7 +43,12 @@ def same(one: Any, other: Any) -> bool:
     if one is ABSENT or other is ABSENT:
         return one is other
     # Python's comparison is quick; where it says yes it may have taken true for 1.
-    return one is other or (one == other and canonical(one) == canonical(other))
+    if one != other:
+        return False
+    kind = type(one)
+    if kind is type(other) and kind is not dict and kind is not list:
+        return True
+    return one is other or canonical(one) == canonical(other)
 
 
 def merge(

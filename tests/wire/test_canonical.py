@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stockstream.errors import InvalidPayloadError
+from stockstream.wire import canonical as canonical_module
 from stockstream.wire.canonical import MAX_DEPTH, canonical, checksum, parse
 
 #: What a browser does with a value: keys in order, then its own JSON.
@@ -86,3 +87,13 @@ def test_depth_is_limited() -> None:
 def test_the_checksum_is_that_of_the_text() -> None:
     empty = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
     assert checksum(canonical({})) == empty
+
+
+@given(values)
+def test_the_quick_way_and_the_careful_one_agree(value: Any) -> None:
+    assert canonical(value) == "".join(canonical_module._write(value, MAX_DEPTH))
+
+
+@given(st.floats(1e-7, 1e22) | st.floats(-1e22, -1e-7))
+def test_numbers_of_every_size_are_written_the_careful_way_where_it_matters(value: float) -> None:
+    assert canonical([value]) == f"[{canonical_module._number(value)}]"
