@@ -266,7 +266,7 @@ def _next_version(change: Change, before: Document | None, body: str | None) -> 
 def _receipt(
     change: Change, status: SyncStatus, document: Document, unmerged: tuple[Unmerged, ...]
 ) -> Receipt:
-    kept_elsewhere = document.body == change.body or status is SyncStatus.CONFLICT
+    is_a_version = document.item_id == change.item_id and document.body == change.body
     return Receipt(
         item_id=change.item_id,
         key=change.key,
@@ -274,7 +274,7 @@ def _receipt(
         status=status,
         version=document.version.version,
         unmerged=unmerged,
-        sent=None if kept_elsewhere else change.body or "null",
+        sent=None if is_a_version else change.body or "null",
         stamp=change.stamp,
     )
 

@@ -138,8 +138,7 @@ class Receipt:
     #: Version of the document when the item had been dealt with; 0: there was none.
     version: int
     unmerged: tuple[Unmerged, ...] = ()
-    #: What was sent, ``null`` for a deletion, where that version holds something else: nothing
-    #: vanishes.
+    #: What was sent, ``null`` for a deletion, unless it is a version of its own: nothing vanishes.
     sent: str | None = None
     stamp: int
 
@@ -186,7 +185,7 @@ class DocumentHistory:
 
     #: The newest first, the present one included.
     versions: tuple[Document, ...]
-    #: What was merged into a version, or gave way to one; the newest first.
+    #: What made no version as it was: merged, given way, waiting; the newest first.
     sent: tuple[Receipt, ...]
 
 

@@ -161,7 +161,7 @@ class RevisionReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel", o
 
 
 class SentReply(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What was sent that the document never was: it was merged, or gave way."""
+    """What made no version as it was: merged, given way, waiting, or the same as there was."""
 
     item_id: str
     status: SyncStatus

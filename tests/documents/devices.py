@@ -38,8 +38,8 @@ class Device:
     cursor: str | None = None
     #: Changes that are not answered yet, one of a document; sent again exactly as they are.
     outbox: dict[DocumentKey, Item] = field(default_factory=dict)
-    #: Items that the server took, with what it said of them.
-    acknowledged: dict[str, tuple[Item, SyncStatus]] = field(default_factory=dict)
+    #: Items that the server took, those with a conflict among them.
+    taken: dict[str, Item] = field(default_factory=dict)
     #: Conflicts that were met, and those that the user has decided.
     met: set[str] = field(default_factory=set)
     decided: set[str] = field(default_factory=set)
@@ -112,8 +112,7 @@ class Device:
                 self.decided.add(f"{item['resolves']}@{key.id}")
             if answer.status is SyncStatus.CONFLICT:
                 self.met.add(f"{item['id']}@{key.id}")
-            else:
-                self.acknowledged.setdefault(item["id"], (item, answer.status))
+            self.taken[item["id"]] = item
             self._learn(key, answer.document.body, answer.document.version.version)
 
     def _learn(self, key: DocumentKey, body: str | None, version: int) -> None:

@@ -263,6 +263,23 @@ async def test_what_was_merged_or_gave_way_is_in_the_history_as_it_was_sent(
     assert again.unmerged == outcome.unmerged
 
 
+async def test_every_change_that_was_taken_is_in_the_history(
+    store: DocumentStore, changes: Changes
+) -> None:
+    same = changes({"a": 1})
+    conflict = changes({"a": 2}, base=0, strategy="manual")
+    first = changes({"a": 1})
+    assert (await apply(store, first, same)).status is SyncStatus.APPLIED
+    assert (await apply(store, conflict)).status is SyncStatus.CONFLICT
+    history = await store.history(USER, NOTE, 10)
+    assert history is not None
+    assert [each.item_id for each in history.versions] == [first.item_id]
+    assert [(each.item_id, each.sent) for each in history.sent] == [
+        (conflict.item_id, '{"a":2}'),
+        (same.item_id, '{"a":1}'),
+    ]
+
+
 async def test_a_deletion_that_gave_way_is_in_the_history(
     store: DocumentStore, changes: Changes
 ) -> None:
