@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 _BACKOFF: Final = Backoff(initial=0.1, maximum=2.0, jitter=0.9)
 #: Seconds that changes of sessions are gathered: a client that subscribes does so several times.
-_GATHERED: Final = 0.01
+_GATHERED: Final = 0.002
 #: Seconds that the node's end waits for sessions to be saved.
 _END: Final = 1.0
 _encoder: Final = msgspec.json.Encoder()
