@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from msgspec import UNSET
+from sqlalchemy import text
 
 from stockstream.core.syncing import SyncRules
 from stockstream.document_ports import DocumentStore
+from stockstream.errors import StoreUnavailableError
 from stockstream.model.document import (
     Change,
     Document,
@@ -16,6 +19,9 @@ from stockstream.model.document import (
     Outcome,
     SyncStatus,
 )
+from stockstream.storage.documents.database import Database
+from stockstream.storage.documents.migrate import SCHEMA
+from stockstream.storage.documents.store import SqlDocumentStore
 from stockstream.wire.canonical import checksum, parse
 from stockstream.wire.sync_replies import history_reply
 from tests.documents.changes import NOW, USER, Changes, rules
@@ -410,3 +416,17 @@ async def test_numbers_and_strings_come_back_as_they_were(
     [document] = await everything(store)
     assert data(document) == written
     assert outcome.document == document
+
+
+async def test_tables_of_a_newer_version_are_left_alone(
+    database_url: str, changes: Changes
+) -> None:
+    first = SqlDocumentStore(Database(database_url))
+    await apply(first, changes({"a": 1}))
+    newer = text(f"UPDATE {SCHEMA.version_table} SET version_num = '9999'")  # noqa: S608
+    await first.database.write(lambda connection: connection.execute(newer))
+    await first.aclose()
+    second = SqlDocumentStore(Database(database_url))
+    with pytest.raises(StoreUnavailableError, match="version 9999"):
+        await apply(second, changes({"a": 2}))
+    await second.aclose()

@@ -18,8 +18,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from stockstream.errors import StoreUnavailableError
-from stockstream.storage.documents.migrate import migrate
+from stockstream.storage.documents.migrate import SCHEMA
 from stockstream.storage.documents.workers import Workers
+from stockstream.storage.schema import migrate
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -142,8 +143,8 @@ class Database:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # What users keep here is for nobody else's eyes.
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        with self._writing() as connection:
-            migrate(connection)
+        with self._writing() as connection, connection.begin():
+            migrate(connection, SCHEMA)
 
     def _writing(self) -> Connection:
         return self._engine.connect().execution_options(**{_WRITES: True})

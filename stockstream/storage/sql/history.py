@@ -18,8 +18,9 @@ from stockstream.core.spans import SessionDays
 from stockstream.errors import StoreUnavailableError
 from stockstream.model import Bar, Symbol, Tick, Timeframe
 from stockstream.ports import CountedMinute
+from stockstream.storage.schema import migrate
 from stockstream.storage.sql.flavours import Flavour, Postgres, Sqlite
-from stockstream.storage.sql.migrate import migrate
+from stockstream.storage.sql.migrate import SCHEMA
 from stockstream.storage.sql.shelf import SqlShelf
 from stockstream.storage.sql.tables import bars, coverage, minute_pages, minutes, ticks
 
@@ -199,7 +200,7 @@ class SqlHistory:
         flavour = Sqlite(self._url) if self._name == "sqlite" else Postgres(self._url)
         try:
             with flavour.writer.begin() as connection:
-                migrate(connection)
+                migrate(connection, SCHEMA)
         except BaseException:
             _dispose(flavour)
             raise

@@ -2,13 +2,13 @@
 
 from alembic import context
 
-from stockstream.storage.documents.migrate import VERSION_TABLE
+from stockstream.storage.documents.migrate import SCHEMA
 from stockstream.storage.documents.tables import METADATA
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=METADATA,
-    version_table=VERSION_TABLE,
+    version_table=SCHEMA.version_table,
     render_as_batch=True,
 )
 with context.begin_transaction():

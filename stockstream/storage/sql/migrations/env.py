@@ -2,12 +2,12 @@
 
 from alembic import context
 
-from stockstream.storage.sql.migrate import VERSION_TABLE
+from stockstream.storage.sql.migrate import SCHEMA
 from stockstream.storage.sql.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    version_table=VERSION_TABLE,
+    version_table=SCHEMA.version_table,
 )
 context.run_migrations()
