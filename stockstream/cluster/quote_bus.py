@@ -9,26 +9,26 @@ from typing import Final
 import structlog
 
 from stockstream.clock import wait_until
-from stockstream.cluster import keys
-from stockstream.cluster.link import STORE, RedisLink, Script
-from stockstream.cluster.quote_log import LoggedState, LoggedUpdate, QuoteLog
+from stockstream.cluster.canary import Canary
+from stockstream.cluster.link import STORE, RedisLink
+from stockstream.cluster.quote_log import LoggedState, QuoteLog
 from stockstream.cluster.subscriber import Listener, Subscriber, connect
 from stockstream.cluster.watch import (
     BusUpdate,
     Phase,
     QuoteReceiver,
     Watch,
+    due,
     in_order,
     parse_message,
 )
 from stockstream.core.backoff import Backoff
 from stockstream.errors import StoreUnavailableError
-from stockstream.model import Position, Symbol
+from stockstream.model import Symbol
 from stockstream.ports import Clock
 
 log = structlog.get_logger(__name__)
 
-_CANARY: Final = Script("canary")
 _BACKOFF: Final = Backoff(initial=0.1, maximum=2.0, jitter=0.9)
 # Symbols that are caught up between two looks at how much has gathered.
 _CHUNK: Final = 50
@@ -92,9 +92,7 @@ class QuoteBus:
         self._held_bytes = 0
         # Offset up to which this connection has heard everything.
         self._heard = 0
-        # When the first of the canaries was sent that have not been heard; None: all were.
-        self._unheard_since: float | None = None
-        self._canaries = 0
+        self._canary = Canary(link, node, clock)
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
         #: Every update up to this offset has been delivered, of all symbols that are live.
@@ -154,9 +152,9 @@ class QuoteBus:
             StoreUnavailableError: the bus is not connected, or does not hear in time.
         """
         if self.position < offset or not self.hearing:
-            before = self._canaries
-            await self._send_canary()
-            await self._until(lambda: self._canaries > before and self.hearing, "the canary")
+            before = self._canary.heard
+            await self._canary.send()
+            await self._until(lambda: self._canary.heard > before and self.hearing, "the canary")
         return self.position >= offset
 
     # --- the loop -----------------------------------------------------------------------------
@@ -178,12 +176,12 @@ class QuoteBus:
             await self._clock.sleep(_BACKOFF.delay(failures, self._random))
 
     async def _connect(self) -> None:
-        subscriber = await connect(self._link, f"stockstream-bus-{self._node}", self._read_end)
-        self._subscriber = subscriber
+        name = f"stockstream-bus-{self._node}"
+        self._subscriber = subscriber = await connect(self._link, name, self._read_end)
         self._held = []
         self._held_bytes = 0
         self._heard = 0
-        self._unheard_since = None
+        self._canary.begin()
         subscriber.lost.add_done_callback(self._notice)
         for channel, (listener, subscribed) in self._listeners.items():
             subscriber.subscribe(channel, listener, subscribed)
@@ -193,9 +191,8 @@ class QuoteBus:
         self._send_changes()
         # Redis answers in order: when the last is confirmed, all are.
         complete = asyncio.Event()
-        canary = self._link.channels.canary(self._node)
-        subscriber.subscribe(canary, self._hear_canary, complete.set)
-        subscriber.send([canary], ())
+        subscriber.subscribe(self._canary.channel, self._hear_canary, complete.set)
+        subscriber.send([self._canary.channel], ())
         await self._until(complete.is_set, "a confirmation")
         await self._catch_up()
 
@@ -209,7 +206,7 @@ class QuoteBus:
             now = self._clock.monotonic()
             if now >= due:
                 due = now + self._canary_interval
-                await self._send_canary()
+                await self._canary.send()
             self._check()
             if self._unread:
                 await self._read_states()
@@ -226,8 +223,7 @@ class QuoteBus:
         lost = self._connection.lost
         if lost.done():
             raise lost.result()
-        now = self._clock.monotonic()
-        silent = now - (now if self._unheard_since is None else self._unheard_since)
+        silent = self._canary.silent
         if silent > self._deaf_after:
             raise StoreUnavailableError(STORE, f"no canary was heard for {silent:.1f} s")
 
@@ -323,12 +319,10 @@ class QuoteBus:
                 self._heard = watch.offset = updates[-1].offset
 
     def _hear_canary(self, message: bytes) -> None:
-        if not message.isdigit():
+        try:
+            self._heard = max(self._heard, self._canary.hear(message))
+        except ValueError:
             self.undecodable += 1
-            return
-        self._unheard_since = None
-        self._heard = max(self._heard, int(message))
-        self._canaries += 1
 
     def _read_end(self) -> None:
         batch, self._batch = self._batch, []
@@ -338,21 +332,11 @@ class QuoteBus:
             self._receiver.quotes(batch)
         self._moved.set()
 
-    async def _send_canary(self) -> None:
-        channel = self._link.channels.canary(self._node)
-        if self._unheard_since is None:
-            self._unheard_since = self._clock.monotonic()
-        try:
-            await self._link.run(_CANARY, [keys.OFFSET, keys.ORIGIN], [self._link.publish, channel])
-        except StoreUnavailableError as error:
-            # The connection may hear all the same; that no canary comes back decides.
-            log.debug("canary_not_sent", error=str(error))
-
     async def _hear_up_to(self, offset: int) -> None:
         """Wait until this connection has heard everything up to an offset that was read."""
-        before = self._canaries
-        await self._send_canary()
-        await self._until(lambda: self._canaries > before and self._heard >= offset, "the canary")
+        canary, before = self._canary, self._canary.heard
+        await canary.send()
+        await self._until(lambda: canary.heard > before and self._heard >= offset, "the canary")
 
     # --- states and gaps ----------------------------------------------------------------------
 
@@ -389,7 +373,9 @@ class QuoteBus:
                     # Redis forgot the symbol: whatever comes next begins anew, and is heard.
                     continue
                 updates = (
-                    await self._begun(watch, found) if isinstance(found, LoggedState) else found
+                    await self._log.begun(watch.symbol, found, watch.offset)
+                    if isinstance(found, LoggedState)
+                    else found
                 )
                 if updates is None:
                     self._give_up([watch])
@@ -398,15 +384,6 @@ class QuoteBus:
                     size += sum(len(payload) for _, payload in updates)
         await self._hear_up_to(max((update.offset for update in missed), default=0))
         self._end_hold(missed)
-
-    async def _begun(self, watch: Watch, state: LoggedState) -> Sequence[LoggedUpdate] | None:
-        """Return all updates of a symbol whose sequence began anew since it was heard last.
-
-        Returns None where it began before, or its first updates are no longer held.
-        """
-        beginning = Position(epoch=state.position.epoch, seq=0)
-        found = await self._log.since(watch.symbol, beginning)
-        return found if found and found[0].offset > watch.offset else None
 
     def _give_up(self, watches: Sequence[Watch]) -> None:
         """Have watches start again with a snapshot."""
@@ -417,14 +394,7 @@ class QuoteBus:
 
     def _end_hold(self, missed: Sequence[BusUpdate]) -> None:
         held, self._held = self._held or [], None
-        updates: list[BusUpdate] = []
-        for update in in_order(missed, held):
-            watch = self._watches.get(update.symbol)
-            # Some have left meanwhile, or start again with a snapshot.
-            if watch is None or watch.phase is not Phase.LIVE or update.offset <= watch.offset:
-                continue
-            watch.offset = update.offset
-            updates.append(update)
+        updates = list(due(self._watches, in_order(missed, held)))
         self.caught_up += len(missed)
         self.position = max(self.position, self._heard)
         self._set_hearing(hearing=True)

@@ -234,6 +234,19 @@ class QuoteLog:
         lines = await self._link.run(_SINCE, script_keys, [position.epoch, position.seq])
         return None if lines is None else [parse_line(line) for line in lines]
 
+    async def begun(
+        self, symbol: Symbol, state: LoggedState, offset: int
+    ) -> Sequence[LoggedUpdate] | None:
+        """Return all updates of the epoch that a symbol is in, where that began after an offset.
+
+        Returns None where it began before, or its first updates are no longer held.
+
+        Raises:
+            StoreUnavailableError: Redis can't be reached.
+        """
+        found = await self.since(symbol, Position(epoch=state.position.epoch, seq=0))
+        return found if found and found[0].offset > offset else None
+
     async def after(self, symbol: Symbol, offset: int) -> Sequence[LoggedUpdate] | None:
         """Return every update of a symbol after an offset, in order; empty where there is none.
 

@@ -1,6 +1,6 @@
 """What a node listens to: one symbol, who takes it, and the order after a loss."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
@@ -92,3 +92,13 @@ def in_order(missed: Iterable[BusUpdate], heard: Iterable[BusUpdate]) -> list[Bu
     """Join what a log says was missed and what was heard meanwhile: in order, each update once."""
     updates = {update.offset: update for update in (*missed, *heard)}
     return [updates[offset] for offset in sorted(updates)]
+
+
+def due(watches: Mapping[Symbol, Watch], updates: Iterable[BusUpdate]) -> Iterator[BusUpdate]:
+    """Yield those updates that live watches have not had, and note that they have them."""
+    for update in updates:
+        # Some have left meanwhile, or start again with a snapshot.
+        watch = watches.get(update.symbol)
+        if watch is not None and watch.phase is Phase.LIVE and update.offset > watch.offset:
+            watch.offset = update.offset
+            yield update
