@@ -232,6 +232,7 @@ class OfflineDataManager(UserView):
         """
         await self._book.commit(lambda: [self._rules.remove(item_id)])
         self._sender.wake()
+        self._progress.set()
 
     async def clear_offline_queue(self) -> None:
         """Take back every change that the server does not have yet, the failed ones included."""

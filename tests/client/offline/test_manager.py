@@ -380,6 +380,18 @@ async def test_a_handler_that_fails_disturbs_nobody(tmp_path: Path) -> None:
         one.documents.off("sync_success", fail)
 
 
+async def test_who_waits_for_the_server_hears_of_what_was_taken_back(tmp_path: Path) -> None:
+    async with device(NOWHERE, tmp_path / "queue.db") as one:
+        item_id = await one.documents.save(LIST, "main", {"symbols": []})
+        await one.documents.save("note", "n1", {})
+        waiting = asyncio.create_task(one.documents.synced())
+        await one.documents.remove_from_offline_queue(item_id)
+        assert one.documents.get(LIST, "main") is None
+        assert not await one.documents.synced(within=0.01)
+        await one.documents.clear_offline_queue()
+        assert await waiting
+
+
 async def test_who_is_cancelled_while_saving_finds_it_saved(tmp_path: Path) -> None:
     async with device(NOWHERE, tmp_path / "queue.db") as one:
         saving = asyncio.create_task(one.documents.save(LIST, "main", {}))
