@@ -66,6 +66,10 @@ class Follower:
         except msgspec.ValidationError:
             self.not_understood += 1
             return
+        conflicts = self._book.replica.conflicts.values()
+        if any((c.type, c.document_id) == (news.type, news.document_id) for c in conflicts):
+            # Another device has decided it, perhaps.
+            self._due = True
         if len(self._news) >= _MAX_NEWS:
             self._news.clear()
             self._due = True

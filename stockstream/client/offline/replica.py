@@ -99,7 +99,6 @@ class Replica:
             self.items[line[0]]
             for line in self._lines.values()
             if self.items[line[0]].state is ItemState.PENDING
-            and all(self.items[each].state is not ItemState.SYNCING for each in line)
         ]
         batch = sorted(oldest, key=lambda item: item.order)
         size = 0

@@ -10,6 +10,7 @@ import pytest
 from stockstream import OfflineDataManager, StockClient
 from stockstream.client import ConnectionState
 from stockstream.client.offline import ItemState
+from stockstream.client.offline.server import SyncServer
 from stockstream.errors import (
     ForbiddenError,
     InvalidPayloadError,
@@ -152,7 +153,7 @@ async def test_a_conflict_waits_for_the_user_and_is_decided(tmp_path: Path) -> N
             assert (await node.get("/api/sync/conflicts"))[1] == {"conflicts": []}
 
 
-async def test_conflicts_of_other_devices_are_known(tmp_path: Path) -> None:
+async def test_conflicts_of_other_devices_are_known_and_decided(tmp_path: Path) -> None:
     async with server(tmp_path, sync_strategy="manual") as node:
         for name in ("one", "two"):
             async with device(NOWHERE, tmp_path / f"{name}.db") as one:
@@ -162,7 +163,38 @@ async def test_conflicts_of_other_devices_are_known(tmp_path: Path) -> None:
                 await one.documents.synced()
         async with device(node.url, tmp_path / "three.db") as three:
             await wait_until(three.documents.conflicts, "the conflict")
-            assert three.documents.conflicts()[0].client_data == {"name": "two"}
+            [conflict] = three.documents.conflicts()
+            assert conflict.client_data == {"name": "two"}
+            async with device(node.url, tmp_path / "two.db") as two:
+                await wait_until(two.documents.conflicts, "the conflict")
+                await two.documents.resolve(conflict.conflict_id, None)
+                assert await two.documents.synced()
+            await wait_until(lambda: not three.documents.conflicts(), "the decision")
+            assert three.documents.get(LIST, "main") is None
+
+
+async def test_what_is_confirmed_while_everything_is_read_anew_stays(tmp_path: Path) -> None:
+    async with server(tmp_path) as node, device(node.url, tmp_path / "queue.db") as one:
+        documents = one.documents
+        await documents.save(LIST, "main", {"number": 1})
+        assert await documents.synced()
+        read, cursors = SyncServer.changed_since, list[str | None]()
+
+        async def slow(asked: SyncServer, cursor: str | None) -> Any:
+            page = await read(asked, cursor)
+            cursors.append(cursor)
+            if len(cursors) == 1:
+                await documents.save(LIST, "main", {"number": 2})
+                assert await documents.synced()
+            return page
+
+        with patch.object(SyncServer, "changed_since", slow):
+            documents._follower._anew = True
+            documents._follower._due = True
+            documents._follower._wake.set()
+            await wait_until(lambda: len(cursors) == 2, "the second round")
+        assert cursors[0] is None
+        await wait_until(lambda: documents.get(LIST, "main") == {"number": 2}, "the newer one")
 
 
 async def test_batches_are_as_large_as_they_may_be(tmp_path: Path) -> None:
@@ -227,6 +259,7 @@ async def test_a_broken_connection_is_no_failure_of_a_change(tmp_path: Path) -> 
                 assert (await stored(node))["main"] == {"number": number}
             await wait_until(lambda: not one.documents.online, "the loss")
         assert one.online == [True, False] * 3
+        await wait_until(lambda: not one.documents._tasks, "the end of what was for a connection")
 
 
 async def test_another_connection_waits_for_nothing_of_the_one_before(tmp_path: Path) -> None:
