@@ -363,6 +363,9 @@ async def running_node(
         stack.push_async_callback(node.provider.aclose)
         stack.push_async_callback(node.bus.aclose, settings.shutdown_timeout)
         await stack.enter_async_context(node.history)
+        if settings.calendars is not None:
+            # A name that nobody knows is a mistake to be told now.
+            await node.history.calendars.check()
         await stack.enter_async_context(node.writer)
         await stack.enter_async_context(node.bars)
         stack.push_async_callback(node.requests.aclose)

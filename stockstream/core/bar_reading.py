@@ -66,7 +66,8 @@ class StoredBars:
             both = {bar.timestamp: bar for bar in chain(bars, self.provided)}
             bars = [both[start] for start in sorted(both)]
         query = self.query
-        bars = [bar for bar in bars if query.start_ms <= bar.timestamp < query.end_ms]
+        if bars and (bars[0].timestamp < query.start_ms or bars[-1].timestamp >= query.end_ms):
+            bars = [bar for bar in bars if query.start_ms <= bar.timestamp < query.end_ms]
         return bars[-query.limit :] if query.newest else bars[: query.limit]
 
 

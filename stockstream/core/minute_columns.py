@@ -97,8 +97,7 @@ class MinuteColumns:
 
     def bars(self) -> Iterator[Bar]:
         """Yield each minute as a bar."""
-        for start, first, high, low, last, volume in zip(*self._columns[:6], strict=True):
-            yield Bar(timestamp=start, open=first, high=high, low=low, close=last, volume=volume)
+        return map(Bar, *self._columns[:6])
 
     def newest(self, spans: Spans, limit: int, since: int) -> list[Bar]:
         """Return the newest ``limit`` bars of these stretches of time, in order of time.
@@ -151,11 +150,11 @@ class MinuteColumns:
             if rest:
                 raise ValueError(f"{len(page)} bytes are no page of minutes")
             offset = 0
-            for kind, column in zip(_TYPES, columns, strict=True):
+            for column in columns:
                 size = count * column.itemsize
-                column.extend(_little(array(kind, page[offset : offset + size])))
+                column.frombytes(page[offset : offset + size])
                 offset += size
-        return cls(columns)
+        return cls([_little(column) for column in columns])
 
     def slice(self, start: int, end: int) -> Self:
         """Return the minutes from ``start`` to before ``end`` (ms)."""

@@ -115,13 +115,3 @@ class OhlcvWindow:
         self.start, self._end = self._bounds(bar.timestamp)
         self._open, self._high, self._low, self._close = bar.open, bar.high, bar.low, bar.close
         self._volume = bar.volume
-
-    def add_bar(self, bar: Bar) -> Bar | None:
-        """Take in a whole bar, of windows that are not longer; returns what it ended, if it did."""
-        timestamp = bar.timestamp
-        ended = self.add(bar.open, timestamp, bar.volume)
-        if timestamp >= self.start:
-            self._high = max(self._high, bar.high)
-            self._low = min(self._low, bar.low)
-            self._close = bar.close
-        return ended

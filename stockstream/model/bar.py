@@ -68,7 +68,8 @@ def parse_timeframe(text: str) -> Timeframe:
         raise UnknownTimeframeError(f"{text[:16]!r} is not a timeframe: {known}") from None
 
 
-class Bar(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+# Not by keyword alone: years of bars are made out of columns.
+class Bar(msgspec.Struct, frozen=True, gc=False):
     """First, highest, lowest and last price of a stretch of time, and its volume."""
 
     #: Start of the bar, in ms since the epoch (UTC).

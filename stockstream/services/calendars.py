@@ -4,10 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+import structlog
+
 from stockstream.core.calendars import ALWAYS, calendar_of
 from stockstream.core.spans import SessionDays, SessionWeeks, Spans
 from stockstream.errors import UnavailableError
 from stockstream.model import Symbol, Timeframe
+
+_log = structlog.get_logger(__name__)
 
 _UTC_DAYS: Final = SessionDays((), ())
 
@@ -61,14 +65,16 @@ class Calendars:
         return self._days[name]
 
     async def check(self) -> None:
-        """Load all calendars.
+        """Load all calendars; those that can't be had now are loaded later.
 
         Raises:
             ConfigError: there is no calendar of that name.
-            UnavailableError: one can't be had now.
         """
-        for name in set(self._by_suffix.values()) - self._days.keys():
-            self._days[name] = await self._loaded(name)
+        for name in sorted(set(self._by_suffix.values()) - self._days.keys()):
+            try:
+                self._days[name] = await self._loaded(name)
+            except UnavailableError as error:
+                _log.warning("calendar_not_loaded", calendar=name, error=str(error))
 
     async def aclose(self) -> None:
         """Give up what is being loaded."""

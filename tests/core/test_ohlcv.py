@@ -73,17 +73,6 @@ def test_samples_of_windows_that_have_ended_are_counted_and_change_nothing(
     assert window.late == len(taken) - len(in_time)
 
 
-@given(samples)
-def test_longer_windows_of_shorter_ones_are_those_of_the_samples(taken: list[Sample]) -> None:
-    in_order = sorted(taken, key=minute)
-    minutes, _ = windows(in_order, Timeframe.M1)
-
-    window = OhlcvWindow(bounds_of(Timeframe.M5))
-    fives = [window.add_bar(bar) for bar in minutes]
-
-    assert [bar for bar in [*fives, window.forming] if bar] == recomputed(in_order, Timeframe.M5)
-
-
 @pytest.mark.parametrize("timeframe", Timeframe)
 def test_a_window_holds_its_start_and_not_its_end(timeframe: Timeframe) -> None:
     start, end = bounds_of(timeframe)(1_399_379_040_007)
@@ -92,11 +81,11 @@ def test_a_window_holds_its_start_and_not_its_end(timeframe: Timeframe) -> None:
     assert bounds_of(timeframe)(end)[0] == end
 
 
-def test_a_bar_of_a_window_that_has_ended_is_counted_and_changes_nothing() -> None:
+def test_a_sample_of_a_window_that_has_ended_is_counted_and_changes_nothing() -> None:
     window = OhlcvWindow(bounds_of(Timeframe.M1))
     window.add(1.0, 5 * MINUTE, 0.0)
     before = window.forming
 
-    window.add_bar(Bar(timestamp=0, open=9.0, high=9.0, low=9.0, close=9.0, volume=9.0))
+    assert window.add(9.0, 0, 9.0) is None
 
     assert (window.forming, window.late) == (before, 1)

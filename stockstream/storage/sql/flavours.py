@@ -1,6 +1,7 @@
 """What the two databases do differently."""
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -20,6 +21,8 @@ _CONNECT_TIMEOUT: Final = 5
 
 _DAY_MS: Final = Timeframe.D1.duration_ms
 _PARTITION: Final = "ticks_"
+#: Rows in one statement; SQLite takes 32,766 values.
+_ROWS: Final = 250
 
 
 class Flavour(Protocol):
@@ -59,13 +62,11 @@ class Sqlite:
 
     def insert_ticks(self, connection: Connection, ticks: Sequence[Tick]) -> None:
         """See :class:`Flavour`."""
-        rows = list(map(msgspec.structs.astuple, ticks))
-        connection.exec_driver_sql("INSERT OR IGNORE INTO ticks VALUES (?,?,?,?,?,?,?)", rows)
+        _insert(connection, "INSERT OR IGNORE INTO ticks", map(msgspec.structs.astuple, ticks))
 
     def upsert_minutes(self, connection: Connection, minutes: Sequence[CountedMinute]) -> None:
         """See :class:`Flavour`."""
-        insert = "INSERT OR REPLACE INTO minutes VALUES (?,?,?,?,?,?,?,?,?,?)"
-        connection.exec_driver_sql(insert, list(map(_minute_row, minutes)))
+        _insert(connection, "INSERT OR REPLACE INTO minutes", map(_minute_row, minutes))
 
     def expire_ticks(self, connection: Connection, before_ms: int) -> None:
         """See :class:`Flavour`."""
@@ -101,20 +102,16 @@ class Postgres:
     def insert_ticks(self, connection: Connection, ticks: Sequence[Tick]) -> None:
         """See :class:`Flavour`."""
         self._ensure_partitions(connection, {tick.timestamp // _DAY_MS for tick in ticks})
-        *keys, prices, volumes, bids, asks = _columns(map(msgspec.structs.astuple, ticks))
-        floats = (_floats(column) for column in (prices, volumes, bids, asks))
         connection.exec_driver_sql(
             "INSERT INTO ticks SELECT * FROM unnest(%s::text[], %s::bigint[], %s::smallint[],"
             " %s::float8[], %s::float8[], %s::float8[], %s::float8[]) ON CONFLICT DO NOTHING",
-            (*keys, *floats),
+            _arrays(map(msgspec.structs.astuple, ticks)),
         )
 
     def upsert_minutes(self, connection: Connection, minutes: Sequence[CountedMinute]) -> None:
         """See :class:`Flavour`."""
         # One statement can't replace a row twice: the last one holds.
         rows = {row[:3]: row for row in map(_minute_row, minutes)}
-        *keys, first, high, low, last, volume, opened, closed = _columns(rows.values())
-        floats = (_floats(column) for column in (first, high, low, last, volume))
         connection.exec_driver_sql(
             "INSERT INTO minutes SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[],"
             " %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[],"
@@ -122,7 +119,7 @@ class Postgres:
             " open = excluded.open, high = excluded.high, low = excluded.low,"
             " close = excluded.close, volume = excluded.volume,"
             " opened = excluded.opened, closed = excluded.closed",
-            (*keys, *floats, opened, closed),
+            _arrays(rows.values()),
         )
 
     def expire_ticks(self, connection: Connection, before_ms: int) -> None:
@@ -167,18 +164,28 @@ def _partitions(connection: Connection) -> list[int]:
     return [int(name.removeprefix(_PARTITION)) for name in names]
 
 
-def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+def _arrays(rows: Iterable[tuple[Any, ...]]) -> tuple[str, ...]:
+    """Return columns as literals of PostgreSQL's arrays, which are JSON's but for the brackets.
 
-
-def _floats(column: list[float | None]) -> list[float | None]:
-    """Return a column whose numbers are of one type, which PostgreSQL wants of an array."""
-    return [None if value is None else float(value) for value in column]
+    The driver would make them number by number, and hold up the event loop meanwhile.
+    """
+    columns = (msgspec.json.encode(column).decode() for column in zip(*rows, strict=True))
+    return tuple(f"{{{column[1:-1]}}}" for column in columns)
 
 
 def _minute_row(minute: CountedMinute) -> tuple[Any, ...]:
     timestamp, *values = msgspec.structs.astuple(minute.part)
     return (minute.symbol, timestamp, minute.run, *values)
+
+
+def _insert(connection: Connection, insert: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Insert rows, many with one statement: a quarter faster than one by one."""
+    waiting = list(rows)
+    while waiting:
+        some, waiting = waiting[:_ROWS], waiting[_ROWS:]
+        row = f"({','.join('?' * len(some[0]))})"
+        values = ",".join([row] * len(some))
+        connection.exec_driver_sql(f"{insert} VALUES {values}", tuple(chain.from_iterable(some)))
 
 
 def _sqlite_engine(url: URL, begin: str) -> Engine:
