@@ -449,7 +449,8 @@ async def serve(settings: Settings) -> None:
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> tuple[web.TCPSite, str]:
-    site = web.TCPSite(runner, settings.host, settings.port, backlog=4_096)
+    # The kernel's own limit (net.core.somaxconn) is meant to be the one that counts.
+    site = web.TCPSite(runner, settings.host, settings.port, backlog=65_535)
     try:
         await site.start()
     except OSError as error:
