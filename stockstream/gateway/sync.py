@@ -19,6 +19,7 @@ from stockstream.wire import names
 from stockstream.wire.parameters import NoParameters
 from stockstream.wire.requests import decode_request
 from stockstream.wire.sync import (
+    MAX_ITEMS,
     DocumentParameters,
     DocumentsParameters,
     SinceRequest,
@@ -52,7 +53,8 @@ class SyncDoor:
 
     def __init__(self, sync: SyncService, *, items_per_second: float, clock: Clock) -> None:
         self._sync = sync
-        burst = max(_BURST_SECONDS * items_per_second, 1.0)
+        # After a while each batch passes, however large.
+        burst = max(_BURST_SECONDS * items_per_second, float(MAX_ITEMS))
         # By user, whatever address a device has.
         self._throttle = Throttle(items_per_second, burst, clock.monotonic)
 
@@ -193,9 +195,8 @@ class SyncDoor:
         )
 
     def _throttle_items(self, user: str, count: int) -> None:
-        for _ in range(count):
-            if wait := self._throttle.take(user):
-                raise RateLimitedError(f"too many changes at once; go on in {wait:.1f} s")
+        if wait := self._throttle.take(user, count):
+            raise RateLimitedError(f"too many changes at once; go on in {wait:.1f} s")
 
 
 def _user(client: Client) -> str:

@@ -26,8 +26,8 @@ class Throttle:
         self._clock = clock
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
-    def take(self, address: str) -> float:
-        """Take a token; returns 0, or the seconds until there is one again."""
+    def take(self, address: str, count: int = 1) -> float:
+        """Take so many tokens; returns 0, or takes none, and returns the seconds until it may."""
         network = network_of(address)
         bucket = self._buckets.get(network)
         if bucket is None:
@@ -36,4 +36,4 @@ class Throttle:
                 self._buckets.popitem(last=False)
         else:
             self._buckets.move_to_end(network)
-        return bucket.take(self._clock())
+        return bucket.take(self._clock(), count)

@@ -28,14 +28,14 @@ class TokenBucket:
         self._tokens = burst
         self._updated = float("-inf")
 
-    def take(self, now: float) -> float:
-        """Take one token; returns 0.0, or the seconds until there is one again."""
+    def take(self, now: float, count: int = 1) -> float:
+        """Take so many tokens; returns 0.0, or takes none, and returns the seconds until it may."""
         gained = (now - self._updated) * self._rate
         self._tokens = min(self._burst, self._tokens + gained)
         self._updated = now
-        if self._tokens < 1.0:
-            return (1.0 - self._tokens) / self._rate
-        self._tokens -= 1.0
+        if self._tokens < count:
+            return (count - self._tokens) / self._rate
+        self._tokens -= count
         return 0.0
 
 
