@@ -10,7 +10,7 @@ keeps the latest of each symbol.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -19,7 +19,7 @@ from stockstream.engine import Connection, Message
 from stockstream.gateway.audience import UNTOLD, Audience, CatchUp, Member
 from stockstream.gateway.encoding import event_message
 from stockstream.gateway.gathering import Gathering
-from stockstream.gateway.late import LateSnapshots
+from stockstream.gateway.marks import Marks
 from stockstream.gateway.pacer import Pacer
 from stockstream.model import Position, StockUpdate
 from stockstream.ports import Clock
@@ -28,9 +28,6 @@ from stockstream.wire.packets import WireForm
 from stockstream.wire.replies import Envelope
 
 Delivery = tuple[str, Message]
-
-#: Digits of an offset, at most: more is no number of ours.
-_LONGEST_OFFSET: Final = 19
 
 
 class Fanout:
@@ -46,20 +43,17 @@ class Fanout:
 
         Args:
             clock: the time.
-            order: name of the one order that the updates' offsets stand in, without a dot. Empty:
-                clients can't go on where they were, and no event is marked.
+            order: see :class:`stockstream.gateway.marks.Marks`.
         """
         self._clock = clock
-        self._order = order
-        #: Offset of the newest update that was published.
-        self._offset = 0
+        #: Where events stand, and who reads what clients come back with.
+        self.marks = Marks(order)
         self._audiences: dict[str, Audience] = {}
         self._pacer = Pacer(clock)
         self._messages = 0
         #: From the receipt of a quote to its being written, in ms, once for each recipient.
         self.latency = LatencyHistogram()
         self._gathering = Gathering(clock, self.latency)
-        self._late = LateSnapshots()
 
     @property
     def messages(self) -> int:
@@ -131,7 +125,7 @@ class Fanout:
             event = stock_update(update.symbol)
             if self.is_held(event, catch_up):
                 payload = _begun(event, catch_up, update)
-                mark = self._mark(payload)
+                mark = self.marks.of(payload)
                 catch_up.connection.send(self._message(catch_up.form, event, payload, mark))
                 self._messages += 1
 
@@ -148,32 +142,6 @@ class Fanout:
             if self.is_held(event, catch_up):
                 self.join(event, member)
         return True
-
-    def mark(self) -> str:
-        """Return the mark of an event that tells a client the state of now."""
-        return f"{self._order}.{self._offset}" if self._order else ""
-
-    def offset_of(self, mark: str) -> int | None:
-        """Return the offset that a mark stands for, None where it is not of this order."""
-        order, _, offset = mark.rpartition(".")
-        valid = order == self._order and offset.isdecimal() and len(offset) < _LONGEST_OFFSET
-        return int(offset) if valid else None
-
-    def use_order(self, order: str) -> None:
-        """Have events from now on marked as of another order; see the constructor."""
-        self._order = order
-
-    def reach(self, offset: int) -> None:
-        """Note that all updates up to an offset were published, of symbols that have listeners."""
-        self._offset = max(self._offset, offset)
-
-    def told_before(self, event: str, offset: int) -> bool:
-        """Return whether who has listened to an event, and got a mark, got its first snapshot.
-
-        What a client is told at the beginning comes before all its marks, but the first price of a
-        symbol may come later, and need not be an update: it may be what the symbol stood at.
-        """
-        return self._late.last(event) < offset
 
     def resume(self, event: str, catch_up: CatchUp, position: Position | None) -> bool:
         """Send what was held back, and from now on live updates.
@@ -194,7 +162,7 @@ class Fanout:
             return True
         self.send_missed(event, catch_up, rest)
         member = catch_up.members[event]
-        member.floors[event] = self._offset
+        member.floors[event] = self.marks.offset
         self.join(event, member)
         return False
 
@@ -212,7 +180,7 @@ class Fanout:
 
         Updates without an offset have no place in the order of the others.
         """
-        self._offset = updates[-1].offset or self._offset
+        self.marks.offset = updates[-1].offset or self.marks.offset
         start = self._clock.monotonic()
         pairs = zip(updates, encoded or repeat(None), strict=False)
         if self._gathering.begin(start):
@@ -231,8 +199,7 @@ class Fanout:
         """See :meth:`stockstream.ports.QuoteSink.settle`."""
         event = stock_update(update.symbol)
         if self._settle(event, update):
-            # Whoever comes back with an older mark may not have got it.
-            self._late.note(event, self._offset)
+            self.marks.note_late(event)
 
     def begin(self, update: StockUpdate) -> None:
         """Do the same for clients that have only just subscribed: they have no mark yet."""
@@ -242,7 +209,7 @@ class Fanout:
         audience = self._audiences.get(event)
         waiting = audience is not None and bool(audience.waiting)
         if audience is not None and waiting:
-            floor = max(self._offset, update.offset)
+            floor = max(self.marks.offset, update.offset)
             self._messages += self._send_snapshots(event, audience, update, floor)
         return waiting
 
@@ -252,15 +219,15 @@ class Fanout:
         audience = self._audiences.get(event)
         if audience is None:
             return
-        self.reach(update.offset)
+        self.marks.reach(update.offset)
         self.settle(update)
-        self._late.note(event, self._offset)
+        self.marks.note_late(event)
         for catch_up in audience.catching_up.values():
             # What is held back for it no longer follows what it will have read.
             catch_up.overflowed = True
         snapshot = msgspec.structs.replace(update, snapshot=True)
         # All that is older was sent before it, of whichever symbol.
-        mark = self.mark()
+        mark = self.marks.now()
         for form, connections in audience.direct.items():
             if connections:
                 _send_kept(event, connections, self._message(form, event, snapshot, mark))
@@ -299,7 +266,7 @@ class Fanout:
                 continue
             for form, connections in audience.direct.items():
                 if connections:
-                    message = self._message(form, event, update, self._mark(update), raw)
+                    message = self._message(form, event, update, self.marks.of(update), raw)
                     delivery = (event, message)
                     sent += len(connections)
                     for connection in connections:
@@ -323,7 +290,7 @@ class Fanout:
         sent = 0
         for form, connections in audience.direct.items():
             if connections:
-                message = self._message(form, event, payload, self._mark(payload), raw)
+                message = self._message(form, event, payload, self.marks.of(payload), raw)
                 sent += len(connections)
                 if keep:
                     _send_kept(event, connections, message)
@@ -353,7 +320,7 @@ class Fanout:
         if not audience.waiting:
             return 0
         # Below the update itself: one who does not get it has missed it.
-        floor = update.offset - 1 if update.offset else self._offset
+        floor = update.offset - 1 if update.offset else self.marks.offset
         return self._send_snapshots(event, audience, update, floor)
 
     def _send_snapshots(
@@ -379,13 +346,6 @@ class Fanout:
             payload = msgspec.Raw(raw)
         envelope = Envelope(type=event, payload=payload, timestamp=self._clock.time_ms())
         return event_message(form, event, envelope, mark)
-
-    def _mark(self, payload: Any) -> str:
-        # Only what all clients get in the order of publication has one: neither a snapshot nor
-        # what is sent at a client's own pace.
-        if self._order and isinstance(payload, StockUpdate) and not payload.snapshot:
-            return f"{self._order}.{payload.offset}"
-        return ""
 
     def _renewed(self, event: str, connection: Connection) -> Audience:
         """Return the audience without a connection that begins anew with it."""

@@ -124,7 +124,7 @@ class Recovery:
         Returns:
             What it missed, or None where the session can't be given back whole.
         """
-        offset = self._fanout.offset_of(mark)
+        offset = self._fanout.marks.read(mark)
         lost = await self._take(sid, form, identity.user)
         if lost is None or offset is None:
             self.refused += 1
@@ -152,14 +152,14 @@ class Recovery:
         Returns:
             As :meth:`recover` does.
         """
-        offset = self._fanout.offset_of(mark) if self._fanout.mark() else None
+        offset = self._fanout.marks.read(mark) if self._fanout.marks.now() else None
         if offset is None:
             self.refused += 1
             return None
         for event in client.floors:
             channel = parse_channel(event)
             quote = channel.symbol is not None and channel.timeframe is None
-            told = quote and self._fanout.told_before(event, offset)
+            told = quote and self._fanout.marks.told_before(event, offset)
             # What another node told it, and when, is not known here.
             unknown = offset if quote and self._shared else UNTOLD
             client.floors[event] = _TOLD if told and not self._shared else unknown

@@ -60,7 +60,7 @@ class SharedOrder:
     def stand_apart(self, apart: bool) -> None:  # noqa: FBT001 - a callback
         """Mark events as of this node alone, or as of all nodes again."""
         self._is_apart = apart
-        self._fanout.use_order(self._apart_order if apart else self._order)
+        self._fanout.marks.use_order(self._apart_order if apart else self._order)
 
     async def run(self) -> None:
         """Agree whenever it is due, until cancelled."""

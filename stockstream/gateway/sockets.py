@@ -211,7 +211,7 @@ class SocketGateway:
             available_events=names.available_events(client.identity),
         )
         if back is None:
-            client.send(names.CONNECTED, payload, self._fanout.mark())
+            client.send(names.CONNECTED, payload, self._fanout.marks.now())
             return
         # Without a mark: it must go on from where it was until it has what it missed.
         client.send(names.CONNECTED, payload)

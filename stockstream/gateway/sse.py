@@ -172,7 +172,7 @@ class SseDoor:
         """Subscribe a client that begins with snapshots; ``lost``: it was to go on instead."""
         payload = {"events": wanted.events, "maxRate": wanted.max_rate}
         self._requests.subscribe(client, payload, resumed=False if lost else None)
-        mark = self._fanout.mark()
+        mark = self._fanout.marks.now()
         if mark:
             # An id without data: from here on it may go on, though nothing has changed yet.
             client.connection.send(Raw(f"id: {mark}\n\n"))

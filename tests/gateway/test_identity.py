@@ -352,7 +352,7 @@ async def test_a_stream_is_for_those_who_say_who_they_are(guarded: Running) -> N
 
 
 async def test_no_stream_goes_on_with_what_its_roles_do_not_allow(guarded: Running) -> None:
-    mark = guarded.node.fanout.mark()
+    mark = guarded.node.fanout.marks.now()
     headers = {**bearer(token("alice")), "Last-Event-ID": mark}
     events = f"events=stock_update_AAPL,{METRICS}"
     async with streaming(guarded, events, headers) as stream:

@@ -358,7 +358,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
             user.begin()
             user.sid = f"s{next(self.sids)}"
             user.client = Client(user.sid, connection, user.form, 0, LOCAL_USER)
-            self._welcome(user.client, self.fanout.mark())
+            self._welcome(user.client, self.fanout.marks.now())
             return
         event(f"recovered, {min(len(back.missed), 5)} missed")
         user.client = back.client

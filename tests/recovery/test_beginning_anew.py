@@ -274,7 +274,7 @@ async def test_streams_of_lost_clients_end_meanwhile() -> None:
         assert place.node.gateway.get_subscription_stats() == {}
         assert place.node.recovery.waiting == 1
         async with Endpoint(place.port).opened() as socket:
-            again = await connect(socket, pid=session["pid"], offset=place.node.fanout.mark())
+            again = await connect(socket, pid=session["pid"], offset=place.node.fanout.marks.now())
             assert again == session
             assert place.node.gateway.get_subscription_stats() == {"stock_update_Z": 1}
 
