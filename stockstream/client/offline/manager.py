@@ -78,7 +78,7 @@ class OfflineDataManager(UserView):
         retry_delay: float = 1.0,
         conflict_resolution: str | None = None,
         queue_size: int = 10_000,
-        poll_interval: float = 30.0,
+        poll_interval: float = 60.0,
         random: Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
