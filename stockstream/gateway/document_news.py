@@ -7,10 +7,11 @@ import msgspec
 
 from stockstream.engine import Message
 from stockstream.gateway.client import Client
+from stockstream.gateway.encoding import event_message
 from stockstream.model.document import Document
 from stockstream.ports import Clock
 from stockstream.wire import names
-from stockstream.wire.packets import WireForm, encode_event
+from stockstream.wire.packets import WireForm
 from stockstream.wire.replies import Envelope
 from stockstream.wire.sync_replies import document_changed
 
@@ -68,9 +69,8 @@ class DocumentNews:
         for client in listeners.values():
             message = messages.get(client.form)
             if message is None:
-                message = messages[client.form] = Message(
-                    encode_event(client.form, names.DOCUMENT_CHANGED, envelope)
-                )
+                message = event_message(client.form, names.DOCUMENT_CHANGED, envelope)
+                messages[client.form] = message
             client.connection.offer(key, message)
         self.told += len(listeners)
 

@@ -16,6 +16,7 @@ from stockstream.errors import StoreUnavailableError
 from stockstream.model.identity import Identity, UserRole
 from stockstream.services import sync as sync_service
 from tests.gateway.nodes import Client, Running, running
+from tests.support.event_stream import event_stream
 
 NEWS = {"events": ["document_changed"]}
 
@@ -379,3 +380,11 @@ async def test_what_happens_is_counted(node: Running) -> None:
         "stockstream_sync_latency_seconds_count 1.0",
     ):
         assert sample in page
+
+
+async def test_an_event_stream_tells_of_documents_as_well(node: Running) -> None:
+    async with event_stream(node.url, "events=document_changed") as stream:
+        await stream.event("subscribed")
+        await post(node, item("i", {"a": 1}, documentId="d"))
+        news = await stream.event("document_changed")
+        assert news["payload"]["itemId"] == "i"
