@@ -8,7 +8,7 @@ fail() {
     exit 1
 }
 
-# Prepares the profile `runtime`, `dev` or `tests`: see environment.py.
+# Prepares the profile `runtime`, `dev`, `tests` or `fuzz`: see environment.py.
 prepare() {
     local candidate
     for candidate in python3.11 python3.12 python3.13 python3.14 python3; do

@@ -27,13 +27,19 @@ class SetupError(Exception):
 
 
 def main(arguments: list[str]) -> int:
-    """Prepare `runtime` (to serve), `dev` (to check) or `tests` (`dev` and the npm packages)."""
+    """Prepare a profile.
+
+    Those are `runtime` (to serve), `dev` (to check), `tests` (`dev` and the npm packages) and
+    `fuzz` (`dev` and the fuzzer).
+    """
     profile = arguments[0]
     try:
         with (ROOT / ".venv.lock").open("w") as lock:
             # Two terminals may start at once: the second waits, then finds everything done.
             await_turn(lock)
             prepare_python("runtime" if profile == "runtime" else "dev")
+            if profile == "fuzz":
+                prepare_fuzzer()
             if profile == "tests":
                 for project in NODE_PROJECTS:
                     prepare_node(project)
@@ -71,6 +77,16 @@ def prepare_python(profile: str) -> None:
     for each in stamps:
         source = ROOT / "requirements" / f"{each.name.removeprefix('installed-')}.txt"
         each.write_text(checksum(source, ROOT / "setup.cfg"))
+
+
+def prepare_fuzzer() -> None:
+    """Add what only the fuzzer needs."""
+    lock, stamp = ROOT / "requirements" / "fuzz.txt", VENV / "installed-fuzz"
+    if has_stamp(stamp, checksum(lock)):
+        return
+    print("Installing the fuzzer (only needed once) ...", file=sys.stderr)
+    pip("--require-hashes", "--requirement", str(lock))
+    stamp.write_text(checksum(lock))
 
 
 def create_venv() -> None:
