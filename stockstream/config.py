@@ -280,8 +280,9 @@ class Settings(BaseSettings):
             return self.history_url
         if self.database_url is not None and self.database_url.startswith("postgres"):
             return self.database_url
-        # A file of its own: one that writes all the time must not hold up who writes documents.
-        return default_database(os.environ, "history.db")
+        # A file of its own: one that writes all the time must not hold up who writes documents; and
+        # one for each provider: prices that were made up are not mixed with others.
+        return default_database(os.environ, f"history-{self.provider}.db")
 
     def shown(self) -> dict[str, str]:
         """Return each setting as text, passwords hidden."""

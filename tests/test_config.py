@@ -324,3 +324,31 @@ def test_config_refuses_a_bad_setting_in_one_line(file: Path) -> None:
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "did you mean batch_size?" in line
+
+
+def test_history_is_where_it_is_said_else_with_documents_in_postgresql_else_in_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("STOCKSTREAM_HISTORY_URL", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+
+    def found(**settings: str) -> str:
+        return load_settings(settings).history()
+
+    assert found() == "sqlite:////state/stockstream/history-simulated.db"
+    assert found(database_url="sqlite:////documents.db") == found()
+    assert found(database_url="postgresql://db/all") == "postgresql://db/all"
+    both = {"database_url": "postgresql://db/all", "history_url": "memory"}
+    assert found(**both) == "memory"
+
+
+@pytest.mark.parametrize("url", ["mysql://db/all", "history.db", "sqlite:///", "none"])
+def test_a_history_that_can_be_nowhere_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"HISTORY_URL.*must be sqlite:///path or .*, or memory"):
+        load_settings({"history_url": url})
+
+
+@pytest.mark.parametrize("calendars", ["XNYS", "=XNYS", ".KS="])
+def test_calendars_need_a_suffix_and_a_name(calendars: str) -> None:
+    with pytest.raises(ConfigError, match=r"CALENDARS.*must be suffixes with calendars"):
+        load_settings({"calendars": calendars})

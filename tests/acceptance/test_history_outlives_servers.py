@@ -4,9 +4,13 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
+from yarl import URL
 
 from stockstream.core.bar_rules import aggregate
 from stockstream.model import Bar, Symbol, Timeframe
@@ -67,8 +71,9 @@ async def nothing_waits(server: Server, ticks: int) -> None:
             await asyncio.sleep(POLL_INTERVAL)
 
 
-async def bars_of(server: Server, symbol: str, timeframe: str) -> list[Bar]:
-    status, found = await get(f"{server.url}/api/bars/{symbol}?timeframe={timeframe}&limit=1000")
+async def bars_of(server: Server, symbol: str, timeframe: str, limit: int = 1_000) -> list[Bar]:
+    query = f"timeframe={timeframe}&limit={limit}"
+    status, found = await get(f"{server.url}/api/bars/{symbol}?{query}")
     assert status == 200, found
     return [Bar(**each) for each in found]
 
@@ -158,3 +163,34 @@ async def stored(url: str) -> tuple[dict[str, list[Bar]], int]:
     finally:
         await history.aclose()
     return minutes, sum(map(len, ticks))
+
+
+async def test_bars_of_long_ago_are_had_page_by_page_and_asked_for_once(tmp_path: Path) -> None:
+    env = {"STOCKSTREAM_HISTORY_URL": f"sqlite:///{tmp_path / 'history.db'}"}
+    sent = "stockstream_backfill_requests_total|outcome=sent"
+    async with running_server(env=env) as server, aiohttp.ClientSession() as session:
+        newest = await bars_of(server, "AAPL", "1h", limit=2_500)
+        assert [b.timestamp - a.timestamp for a, b in pairwise(newest)] == [3_600_000] * 2_499
+        assert (await metrics(server.url))[sent] == 2
+        path = f"/api/bars/AAPL?timeframe=1h&from={newest[0].timestamp}&limit=900"
+        pages: list[dict[str, Any]] = []
+        while path:
+            async with session.get(server.url + path) as response:
+                pages += await response.json()
+                tag, following = response.headers["ETag"], response.links.get("next")
+            headers = {"If-None-Match": tag}
+            async with session.get(server.url + path, headers=headers) as again:
+                assert again.status == 304
+            path = str(URL(following["url"]).relative()) if following else ""
+        # It may be an hour later by now.
+        assert [Bar(**each) for each in pages][:2_499] == newest[:-1]
+        assert (await metrics(server.url))[sent] == 2
+    async with running_server(env=env) as server:
+        assert (await bars_of(server, "AAPL", "1h", limit=2_400))[:-2] == newest[100:-2][-2_398:]
+        assert (await metrics(server.url))[sent] == 0
+        for query in ("limit=10001", "from=2&to=1", "timeframe=7m", "from=yesterday"):
+            status, refusal = await get(f"{server.url}/api/bars/AAPL?{query}")
+            assert (status, refusal["code"] in {"invalid_payload", "unknown_timeframe"}) == (
+                400,
+                True,
+            )

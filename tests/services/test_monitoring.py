@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -68,6 +68,7 @@ def monitor_of(
     machine: Machine | None = None,
     thresholds: Thresholds | None = None,
     history_size: int = 1000,
+    history_shed: Callable[[], int] = lambda: 0,
 ) -> PerformanceMonitor:
     return PerformanceMonitor(
         bus,
@@ -77,6 +78,7 @@ def monitor_of(
         thresholds=thresholds or Thresholds(),
         process=machine or Machine(),
         history_size=history_size,
+        history_shed=history_shed,
     )
 
 
@@ -188,6 +190,19 @@ async def test_alerts_are_in_the_log_too(bus: EventBus, clock: ManualClock) -> N
         ("alert_firing", "warning", AlertType.HIGH_MEMORY_USAGE),
         ("alert_resolved", "info", AlertType.HIGH_MEMORY_USAGE),
     ]
+
+
+async def test_what_the_history_gives_up_in_an_interval_is_an_alert(
+    bus: EventBus, clock: ManualClock
+) -> None:
+    given_up = iter([5, 5, 8, 8, 8])
+    async with monitor_of(bus, clock, history_shed=lambda: next(given_up)) as monitor:
+        await clock.advance(10)
+        assert [(each.type, each.value) for each in monitor.firing_alerts] == [
+            (AlertType.HISTORY_SHED, 3)
+        ]
+        await clock.advance(10)
+        assert monitor.firing_alerts == ()
 
 
 async def test_metrics_and_alerts_are_published(bus: EventBus, clock: ManualClock) -> None:

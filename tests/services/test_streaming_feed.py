@@ -1,7 +1,7 @@
 """Prices that are pushed, alone or beside polling."""
 
 from stockstream.errors import PermanentProviderError
-from stockstream.model import Symbol
+from stockstream.model import Symbol, Timeframe
 from tests.services.streaming_support import A, B, C, Streaming
 from tests.support.providers import FakeFeed, FakePoller, down
 
@@ -155,3 +155,21 @@ async def test_a_feed_alone_keeps_its_symbols_while_it_is_lost() -> None:
         await streaming.clock.advance(0)
         assert streaming.sink.prices(B) == [10.0]
     assert streaming.poller.requests == []
+
+
+async def test_a_price_that_comes_too_late_for_clients_corrects_its_bar() -> None:
+    feed = FakeFeed()
+    streaming = Streaming(feed=feed)
+    async with streaming.running():
+        await streaming.want(A)
+        start = Timeframe.M1.floor(streaming.clock.time_ms()) - 60_000
+        for at, price in ((0, 10.0), (70_000, 11.0), (30_000, 12.0), (31_000, 900.0)):
+            feed.push(A, price, start + at)
+        await streaming.clock.advance(0)
+        assert streaming.sink.prices(A) == [10.0, 11.0]
+        bars = await streaming.bars.bars(A, Timeframe.M1, 10)
+        # Not with one that nobody believes.
+        assert [(bar.open, bar.high, bar.close) for bar in bars] == [
+            (10.0, 12.0, 12.0),
+            (11.0, 11.0, 11.0),
+        ]

@@ -103,9 +103,9 @@ class FakeFeed:
         finally:
             self.open -= 1
 
-    def push(self, symbol: Symbol, price: float) -> None:
+    def push(self, symbol: Symbol, price: float, timestamp: int | None = None) -> None:
         """Have a quote come in."""
-        self._coming.put_nowait([Quote(symbol=symbol, price=price)])
+        self._coming.put_nowait([Quote(symbol=symbol, price=price, timestamp=timestamp)])
 
     def fail(self, error: Exception) -> None:
         """Have the connection end with an error."""

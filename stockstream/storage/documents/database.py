@@ -19,8 +19,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from stockstream.errors import StoreUnavailableError
 from stockstream.storage.documents.migrate import SCHEMA
-from stockstream.storage.documents.workers import Workers
 from stockstream.storage.schema import migrate
+from stockstream.storage.workers import Workers
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import starmap
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
@@ -23,6 +22,7 @@ from stockstream.storage.sql.flavours import Flavour, Postgres, Sqlite
 from stockstream.storage.sql.migrate import SCHEMA
 from stockstream.storage.sql.shelf import SqlShelf
 from stockstream.storage.sql.tables import bars, coverage, minute_pages, minutes, ticks
+from stockstream.storage.workers import Workers
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -34,6 +34,8 @@ _READERS: Final = 2
 _MOST_WAITING: Final = 500
 #: Seconds that a caller waits for an answer.
 _TIMEOUT: Final = 30.0
+#: Seconds that a database may take to end what it is at; then it is left to it.
+_CLOSING: Final = 2.0
 
 
 class SqlHistory:
@@ -49,8 +51,8 @@ class SqlHistory:
     def __init__(self, url: str) -> None:
         self._url = make_url(url)
         self._name = "sqlite" if self._url.get_backend_name() == "sqlite" else "postgresql"
-        self._writer = ThreadPoolExecutor(1, "history-write")
-        self._readers = ThreadPoolExecutor(_READERS, "history-read")
+        self._writer = Workers("history-write", 1)
+        self._readers = Workers("history-read", _READERS)
         self._flavour: Flavour | None = None
         self._opening = asyncio.Lock()
         self._waiting = 0
@@ -153,14 +155,15 @@ class SqlHistory:
 
     async def aclose(self) -> None:
         """See :meth:`stockstream.ports.HistoryStore.aclose`."""
+        if self._closed:
+            return
         self._closed = True
         flavour, self._flavour = self._flavour, None
-        self._readers.shutdown(wait=False, cancel_futures=True)
         if flavour is not None:
-            loop = asyncio.get_running_loop()
             # After what is being written.
-            await loop.run_in_executor(self._writer, _dispose, flavour)
-        self._writer.shutdown(wait=False)
+            disposing = self._writer.run(lambda: _dispose(flavour))
+            await asyncio.wait((disposing,), timeout=_CLOSING)
+        await asyncio.gather(self._writer.aclose(_CLOSING), self._readers.aclose(_CLOSING))
 
     # --- threads ------------------------------------------------------------------------------
 
@@ -206,12 +209,12 @@ class SqlHistory:
             raise
         return flavour
 
-    async def _in_thread(self, threads: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
+    async def _in_thread(self, threads: Workers, work: Callable[[], _T]) -> _T:
         if self._closed:
             raise StoreUnavailableError(self._name, "is closed")
         try:
             async with asyncio.timeout(_TIMEOUT):
-                return await asyncio.get_running_loop().run_in_executor(threads, work)
+                return await threads.run(work)
         except (DataError, IntegrityError):
             # What was to be stored is at fault, not the store.
             raise
