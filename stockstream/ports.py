@@ -359,6 +359,8 @@ class HistoryStore(TickStore, Protocol):
     async def expire(self, *, ticks_before_ms: int, minutes_before_ms: int) -> None:
         """Forget ticks and sealed minutes of days that end before; what they rolled up to stays.
 
+        That a provider was asked for such minutes is forgotten too: it may be asked again.
+
         Raises:
             StoreUnavailableError: it can't be said whether it happened.
         """

@@ -23,6 +23,10 @@ _MOST_REQUESTS: Final = 120
 _PATIENCE: Final = 15.0
 #: Seconds that the provider has to answer one.
 _TIMEOUT: Final = 10.0
+#: Requests to the provider a second, over time, and how many may come at once: what clients ask for
+#: is stored, and must not fill a disk over night.
+_REQUESTS_PER_SECOND: Final = 2.0
+_BURST: Final = 600.0
 #: Series that are filled at once, and how many may wait besides.
 _CONCURRENT: Final = 2
 _MOST_WAITING: Final = 500
@@ -49,6 +53,9 @@ class Backfill:
         self._resting: OrderedDict[Series, float] = OrderedDict()
         self._turn = asyncio.Semaphore(_CONCURRENT)
         self._waiting = 0
+        #: Requests that may be sent now, as of that monotonic time.
+        self._budget = _BURST
+        self._budget_at = clock.monotonic()
         #: Requests sent to the provider, those that failed, and askers that were sent away.
         self.requests = Counter({"sent": 0, "failed": 0, "shed": 0})
 
@@ -118,6 +125,8 @@ class Backfill:
                 gap = await self._next_gap(series, query)
                 if gap is None:
                     return
+                if not self._may_ask():
+                    break
                 bars = await self._ask(series, gap, query, pages)
                 if bars is None:
                     return
@@ -172,6 +181,16 @@ class Backfill:
         bars = [bar for bar in cleaned(found, *series) if bar.timestamp < end]
         await self._store.put_bars(*series, bars, (min(first, end), end))
         return [bar for bar in bars if bar.timestamp >= start]
+
+    def _may_ask(self) -> bool:
+        now = self._clock.monotonic()
+        earned = (now - self._budget_at) * _REQUESTS_PER_SECOND
+        self._budget, self._budget_at = min(_BURST, self._budget + earned), now
+        if self._budget < 1:
+            self.requests["shed"] += 1
+            return False
+        self._budget -= 1
+        return True
 
     def _rest(self, series: Series, seconds: float) -> None:
         self._resting[series] = self._clock.monotonic() + seconds

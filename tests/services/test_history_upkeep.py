@@ -13,7 +13,7 @@ from stockstream.model import Timeframe
 from stockstream.services.calendars import Calendars
 from stockstream.services.history_upkeep import HistoryUpkeep
 from stockstream.storage.sql.history import SqlHistory
-from tests.storage.histories import AAPL, DAY, MINUTE, MONDAY, counted, part, query, tick
+from tests.storage.histories import AAPL, DAY, MINUTE, MONDAY, bar, counted, part, query, tick
 from tests.support.clock import ManualClock
 
 
@@ -71,3 +71,20 @@ async def test_a_recording_does_not_grow_old(store: SqlHistory) -> None:
 
     assert len((await store.bars(AAPL, query())).bars()) == 2
     assert len(await store.ticks(AAPL, start_ms=0, end_ms=MONDAY + MINUTE, limit=9)) == 1
+
+
+async def test_of_minutes_that_were_forgotten_a_provider_may_be_asked_again(
+    store: SqlHistory,
+) -> None:
+    days = [(MONDAY + day * DAY, MONDAY + (day + 1) * DAY) for day in range(8)]
+    for timeframe in (Timeframe.M1, Timeframe.M5, Timeframe.H1):
+        for start, end in days:
+            await store.put_bars(AAPL, timeframe, [bar(start)], (start, end))
+    await store.put_minutes(counted(part(8 * 1_440)))
+    await upkeep(store, MONDAY + 8 * DAY + 1).look()
+
+    kept = MONDAY + 4 * DAY
+    for timeframe, first in ((Timeframe.M1, kept), (Timeframe.M5, kept), (Timeframe.H1, MONDAY)):
+        assert list(await store.covered(AAPL, timeframe)) == [(first, days[-1][1])]
+        bars = (await store.bars(AAPL, query(timeframe))).bars()
+        assert bars[0].timestamp == first

@@ -239,3 +239,19 @@ async def test_days_are_those_of_the_symbols_exchange(
         ]
         assert loads == ["XKRX"]
         assert len(await started.bars.bars(AAPL, D1, 9)) == 1
+
+
+async def test_clients_cannot_have_all_that_there_ever_was_fetched_at_once(
+    store: MemoryHistory, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stockstream.services.backfilling._BURST", 2.0)
+    provider = Provider(clock)
+    async with node(store, clock, provider) as started:
+        with pytest.raises(UnavailableError, match="ask again"):
+            await started.bars.range(AAPL, M1, limit=5_000)
+        assert started.bars.backfill is not None
+        assert started.bars.backfill.requests == {"sent": 2, "failed": 0, "shed": 1}
+        # What was fetched is kept: it goes on from there.
+        await clock.advance(10)
+        assert len(await started.bars.range(AAPL, M1, limit=5_000)) == 5_000
+        assert started.bars.backfill.requests["sent"] == 4

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import msgspec
-from sqlalchemy import Connection, Engine, create_engine, delete, event, text
+from sqlalchemy import Connection, Engine, create_engine, delete, event, func, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.engine.url import URL
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -70,8 +70,13 @@ class Sqlite:
 
     def expire_ticks(self, connection: Connection, before_ms: int) -> None:
         """See :class:`Flavour`."""
-        before = before_ms - before_ms % _DAY_MS
-        connection.execute(delete(tables.ticks).where(tables.ticks.c.timestamp < before))
+        symbols, times = tables.ticks.c.symbol, tables.ticks.c.timestamp
+        old = times < before_ms - before_ms % _DAY_MS
+        # One after the other, by their index: there is none of times alone, which each tick paid.
+        symbol = connection.scalar(select(func.min(symbols)))
+        while symbol is not None:
+            connection.execute(delete(tables.ticks).where(symbols == symbol, old))
+            symbol = connection.scalar(select(func.min(symbols)).where(symbols > symbol))
 
 
 class Postgres:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from itertools import starmap
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -21,7 +21,7 @@ from stockstream.storage.schema import migrate
 from stockstream.storage.sql.flavours import Flavour, Postgres, Sqlite
 from stockstream.storage.sql.migrate import SCHEMA
 from stockstream.storage.sql.shelf import SqlShelf
-from stockstream.storage.sql.tables import bars, coverage, minute_pages, minutes, ticks
+from stockstream.storage.sql.tables import bars, coverage, minutes, ticks
 from stockstream.storage.workers import Workers
 
 _P = ParamSpec("_P")
@@ -94,8 +94,7 @@ class SqlHistory:
 
         def work(connection: Connection) -> None:
             flavour.expire_ticks(connection, ticks_before_ms)
-            gone = minute_pages.c.day <= minutes_before_ms - _DAY_MS
-            connection.execute(minute_pages.delete().where(gone))
+            SqlShelf(connection).expire(minutes_before_ms - minutes_before_ms % _DAY_MS)
 
         await self._write(work)
 
@@ -141,8 +140,9 @@ class SqlHistory:
         counted = select(minutes.c.symbol, _day_of(minutes.c.timestamp).label("day")).where(
             minutes.c.timestamp < before
         )
+        # Written out, so that the index of minutes is known to do.
         provided = select(bars.c.symbol, _day_of(bars.c.timestamp)).where(
-            bars.c.timeframe == str(Timeframe.M1), bars.c.timestamp < before
+            text("timeframe = '1m'"), bars.c.timestamp < before
         )
         query = counted.union(provided).order_by("day").limit(limit)
         return await self._read(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import starmap
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, and_, delete, func, select
+from sqlalchemy import Connection, Table, and_, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ColumnElement
 
@@ -168,6 +168,21 @@ class SqlShelf:
         packed = MinuteColumns.of(parts[start] for start in sorted(parts))
         self._upsert(minute_pages, [{"symbol": symbol, "day": day, "data": packed.pack()}])
         return packed
+
+    def expire(self, before: int) -> None:
+        """Forget minutes of days that end before (ms), and that a provider was asked for them.
+
+        So are its bars of some minutes: hours and days are what stays.
+        """
+        gone = minute_pages.c.day <= before - _DAY_MS
+        self._connection.execute(delete(minute_pages).where(gone))
+        short = [str(each) for each in (Timeframe.M5, Timeframe.M15, Timeframe.M30)]
+        old = and_(bars.c.timeframe.in_(short), bars.c.timestamp < before)
+        self._connection.execute(delete(bars).where(old))
+        asked = coverage.c.timeframe.in_([str(Timeframe.M1), *short])
+        self._connection.execute(delete(coverage).where(asked, coverage.c.end <= before))
+        partly = and_(asked, coverage.c.start < before)
+        self._connection.execute(update(coverage).where(partly).values(start=before))
 
     # --- writing ------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
+    text,
 )
 
 from stockstream.model.symbol import MAX_SYMBOL_LENGTH
@@ -64,6 +65,7 @@ minute_pages: Final = Table(
     _symbol(),
     Column("day", BigInteger, primary_key=True),
     Column("data", LargeBinary, nullable=False),
+    Index("minute_pages_day", "day"),
 )
 
 #: Bars of a provider, and hours and days that were rolled up.
@@ -76,6 +78,13 @@ bars: Final = Table(
     *_values(),
     # 1 where a provider said so, 0 where it was rolled up.
     Column("provided", SmallInteger, nullable=False),
+    # Minutes leave when their day is sealed: there are few, and they have to be found.
+    Index(
+        "bars_minutes",
+        "timestamp",
+        sqlite_where=text("timeframe = '1m'"),
+        postgresql_where=text("timeframe = '1m'"),
+    ),
     sqlite_with_rowid=False,
 )
 

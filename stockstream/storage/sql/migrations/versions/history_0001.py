@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("day", sa.BigInteger, primary_key=True),
         sa.Column("data", sa.LargeBinary, nullable=False),
     )
+    op.create_index("minute_pages_day", "minute_pages", ["day"])
     op.create_table(
         "bars",
         sa.Column("symbol", sa.String(32), primary_key=True),
@@ -57,6 +58,10 @@ def upgrade() -> None:
         *_values(),
         sa.Column("provided", sa.SmallInteger, nullable=False),
         sqlite_with_rowid=False,
+    )
+    minutes = sa.text("timeframe = '1m'")
+    op.create_index(
+        "bars_minutes", "bars", ["timestamp"], sqlite_where=minutes, postgresql_where=minutes
     )
     op.create_table(
         "sealed",
