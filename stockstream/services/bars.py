@@ -193,6 +193,7 @@ class BarService:
         if not 1 <= limit <= MAX_LIMIT:
             raise InvalidPayloadError(f"limit must be 1 to {MAX_LIMIT}, not {limit}", symbol=symbol)
         spans = await self._kept.calendars.spans(symbol, timeframe)
+        await self._kept.inheritance.settle(symbol)
         answer = await self.history.get(symbol, timeframe, limit)
         # Who watches a bar form asks after each quote: the others need not be made for that.
         depth = FEW if limit <= FEW else answer.depth

@@ -108,8 +108,6 @@ async def test_the_minute_of_a_restart_goes_on_where_it_stopped(
         first.quote(MINUTE + 2_000, 14)
     async with node(store, clock) as second:
         second.quote(MINUTE + 40_000, 12)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
         assert await second.bars.bars(AAPL, M1, 10) == [
             Bar(timestamp=START, open=10, high=10, low=10, close=10, volume=1),
             Bar(timestamp=START + MINUTE, open=9, high=14, low=9, close=12, volume=3),
