@@ -32,6 +32,16 @@ _RENEW_AHEAD: Final = 30.0
 _RENEW_SHARE: Final = 0.2
 
 
+def _heed_cancellation() -> None:
+    """End the task if it was cancelled.
+
+    Before Python 3.13 a task group forgets that when one of its own tasks fails at that moment.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class Link:
     """Connects, reconnects, and answers requests over whichever connection there is.
 
@@ -98,6 +108,7 @@ class Link:
             while True:
                 before = self.connections
                 lost = await self._connect()
+                _heed_cancellation()
                 failures = 1 if self.connections > before else failures + 1
                 self.ended = self._reason_to_end(lost, failures)
                 if self.ended is not None:
