@@ -32,16 +32,6 @@ _RENEW_AHEAD: Final = 30.0
 _RENEW_SHARE: Final = 0.2
 
 
-def _heed_cancellation() -> None:
-    """End the task if it was cancelled.
-
-    Before Python 3.13 a task group forgets that when one of its own tasks fails at that moment.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
 class Link:
     """Connects, reconnects, and answers requests over whichever connection there is.
 
@@ -93,6 +83,16 @@ class Link:
         self.ended: StockstreamError | None = None
         #: Connections that were made.
         self.connections = 0
+        self._closing = False
+
+    def close(self, running: asyncio.Task[None]) -> None:
+        """Have :meth:`run` end, which is running in that task.
+
+        To cancel the task is not enough: before Python 3.13 a task group forgets that it was
+        cancelled where one of its own tasks fails at that moment.
+        """
+        self._closing = True
+        running.cancel()
 
     async def run(self) -> None:
         """Connect and reconnect until cancelled.
@@ -103,12 +103,14 @@ class Link:
         """
         failures = 0
         self.ended = None
+        self._closing = False
         self._enter(StateChange(state=ConnectionState.CONNECTING))
         try:
             while True:
                 before = self.connections
                 lost = await self._connect()
-                _heed_cancellation()
+                if self._closing:
+                    raise asyncio.CancelledError
                 failures = 1 if self.connections > before else failures + 1
                 self.ended = self._reason_to_end(lost, failures)
                 if self.ended is not None:

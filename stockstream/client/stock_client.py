@@ -133,7 +133,7 @@ class StockClient:
         """Say goodbye; streams end, and requests fail. Calling it twice does no harm."""
         running, self._running = self._running, None
         if running is not None:
-            running.cancel()
+            self._link.close(running)
             with suppress(asyncio.CancelledError):
                 await running
         await self._http.close()

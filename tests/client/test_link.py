@@ -49,11 +49,12 @@ class LinkToIt(Link):
 
 async def test_a_link_that_is_closed_while_its_connection_breaks_ends() -> None:
     connection = Breaking()
-    running = asyncio.create_task(LinkToIt(connection).run())
+    link = LinkToIt(connection)
+    running = asyncio.create_task(link.run())
     await connection.running.wait()
     # In the same turn of the loop: the group of tasks sees the one before the other.
     connection.breaks.set()
-    running.cancel()
+    link.close(running)
     done, _ = await asyncio.wait({running}, timeout=5)
     assert done
     assert running.cancelled()
