@@ -4,9 +4,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+import msgspec
+
 from stockstream.core.pace import Pace
 from stockstream.engine import Connection, Message
-from stockstream.model import StockUpdate
+from stockstream.model import Position, StockUpdate
 from stockstream.wire.packets import WireForm
 
 #: Floor of an event of which a client was told nothing yet: it is above every offset.
@@ -115,3 +117,22 @@ class CatchUp:
             self.held.append(update)
         else:
             self.overflowed = True
+
+    def begun(self, event: str, update: StockUpdate) -> StockUpdate:
+        """Return an update as the connection is to get it: the first one of all is a snapshot."""
+        if event not in self.fresh:
+            return update
+        self.fresh.discard(event)
+        self.members[event].floors[event] = update.offset - 1
+        return msgspec.structs.replace(update, snapshot=True)
+
+    def following(self, position: Position) -> list[StockUpdate] | None:
+        """Return those held back that come after a position, or None where there is a gap."""
+        updates: list[StockUpdate] = []
+        for update in self.held:
+            if update.epoch != position.epoch or update.seq > position.seq + 1:
+                return None
+            if update.seq == position.seq + 1:
+                position = update.position
+                updates.append(update)
+        return updates

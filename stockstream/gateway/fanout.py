@@ -124,7 +124,7 @@ class Fanout:
         for update in missed:
             event = stock_update(update.symbol)
             if self.is_held(event, catch_up):
-                payload = _begun(event, catch_up, update)
+                payload = catch_up.begun(event, update)
                 mark = self.marks.of(payload)
                 catch_up.connection.send(self._message(catch_up.form, event, payload, mark))
                 self._messages += 1
@@ -156,7 +156,7 @@ class Fanout:
         """
         if not self.is_held(event, catch_up):
             return False
-        rest = _following(position, catch_up.held) if position else None
+        rest = catch_up.following(position) if position else None
         if rest is None or catch_up.overflowed:
             self.join_waiting(event, catch_up.members[event])
             return True
@@ -380,24 +380,3 @@ def _flush(bursts: dict[Connection, list[Delivery]]) -> None:
     for connection, deliveries in bursts.items():
         connection.offer_many(deliveries)
     bursts.clear()
-
-
-def _begun(event: str, catch_up: CatchUp, update: StockUpdate) -> StockUpdate:
-    """Return an update as the connection is to get it: the first one of all is a snapshot."""
-    if event not in catch_up.fresh:
-        return update
-    catch_up.fresh.discard(event)
-    catch_up.members[event].floors[event] = update.offset - 1
-    return msgspec.structs.replace(update, snapshot=True)
-
-
-def _following(position: Position, held: Sequence[StockUpdate]) -> list[StockUpdate] | None:
-    """Return those of ``held`` that come after ``position``, or None where there is a gap."""
-    updates: list[StockUpdate] = []
-    for update in held:
-        if update.epoch != position.epoch or update.seq > position.seq + 1:
-            return None
-        if update.seq == position.seq + 1:
-            position = update.position
-            updates.append(update)
-    return updates
