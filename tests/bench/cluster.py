@@ -25,6 +25,8 @@ PEERS: Final = {"stockstream": "cluster_ours", "python-socketio": "cluster_plain
 SYMBOLS: Final = 200
 #: Nodes that share a Redis in the flood.
 SIZES: Final = (1, 2, 4)
+#: Seconds until nothing that updates caused goes on.
+_SETTLING: Final = 0.5
 #: Seconds that everybody has to hear of all updates of a flood.
 _PATIENCE: Final = 30.0
 
@@ -134,11 +136,12 @@ def paced(peer: str, folder: Path, *, rate: int, seconds: float) -> Figures:
             generator.ask("connect 1 0")
             generator.ask("subscribe")
             generator.ask("repeat 3")
-            # What each does when nothing happens is not for the updates.
-            quiet = _spent(pids, seconds)
             before = {name: cpu_seconds(pid) for name, pid in pids.items()}
             answer = generator.ask(f"rate {seconds} {rate}")
             spent = {name: cpu_seconds(pid) - before[name] for name, pid in pids.items()}
+            # What each does when nothing happens is not for the updates.
+            time.sleep(_SETTLING)
+            quiet = _spent(pids, seconds)
     updates = max(answer.received, 1)
     figures = {
         f"CPU µs/update, {name}": (spent[name] - quiet[name] * answer.wall_s) / updates * 1e6
