@@ -93,6 +93,7 @@ class HistoryWriter:
         self._written = Counter(dict.fromkeys(("ticks", "minutes", "bars"), 0))
         self._shed = self._written.copy()
         self._shedding = False
+        self._reached = False
         self._failures = 0
         self._failures_in_a_row = 0
         self._error: str | None = None
@@ -162,6 +163,10 @@ class HistoryWriter:
     async def write(self) -> bool:
         """Store what waits; return whether the store took it. Nothing else writes meanwhile."""
         try:
+            if not self._reached:
+                # A wrong address is told at the start, not when something is to be written.
+                await self._store.ping()
+                self._reached = True
             await self._write_ticks()
             await self._write_minutes()
             await self._write_provided()

@@ -194,3 +194,14 @@ async def test_an_end_without_a_store_says_what_is_lost(
         await writer.aclose(1.0)
     assert logs[-1]["event"] == "history_not_stored"
     assert (logs[-1]["ticks"], logs[-1]["symbols"]) == (1, 1)
+
+
+async def test_a_store_that_can_never_be_reached_is_told_before_there_is_anything_to_store(
+    store: Store, writer: HistoryWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ping() -> None:
+        raise GONE
+
+    monkeypatch.setattr(store, "ping", ping)
+    assert not await writer.write()
+    assert writer.state.error == "test: gone"

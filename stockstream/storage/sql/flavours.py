@@ -56,7 +56,7 @@ class Sqlite:
 
     def __init__(self, url: URL) -> None:
         if url.database:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.writer = _sqlite_engine(url, "BEGIN IMMEDIATE")
         self.reader = _sqlite_engine(url, "BEGIN")
 
