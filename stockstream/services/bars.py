@@ -198,7 +198,7 @@ class BarService:
         # Who watches a bar form asks after each quote: the others need not be made for that.
         depth = FEW if limit <= FEW else answer.depth
         kept = await self._stored.newest(
-            Series(symbol, timeframe), spans, depth, self._minutes_of(symbol)
+            Series(symbol, timeframe), spans, depth, self._continuing(symbol)
         )
         bars = self._joined(answer, kept, spans)[-limit:]
         if not bars and answer.error is not None:
@@ -261,7 +261,7 @@ class BarService:
         try:
             if self.backfill is not None:
                 await self.backfill.fill(symbol, query)
-            return await self._stored.stretch(symbol, query, self._minutes_of(symbol))
+            return await self._stored.stretch(symbol, query, self._continuing(symbol))
         except StoreUnavailableError as error:
             _log.info("bars_not_read", symbol=symbol, error=str(error))
             raise UnavailableError(
@@ -324,6 +324,15 @@ class BarService:
 
     def _minutes_of(self, symbol: Symbol) -> MinuteBars | None:
         return self._streaming.get(symbol) or self._idle.get(symbol)
+
+    def _continuing(self, symbol: Symbol) -> MinuteBars | None:
+        """Return our counting where what is stored does not have all of it, or will not."""
+        minutes = self._idle.get(symbol)
+        if minutes is None:
+            return self._streaming.get(symbol)
+        # It may be streamed elsewhere by now, and be stored from there.
+        is_missing = self._kept.writer.holds(symbol) if minutes.run else not self._kept.is_shared
+        return minutes if is_missing else None
 
     def _mark(self, symbol: Symbol) -> Mark:
         minutes = self._minutes_of(symbol)

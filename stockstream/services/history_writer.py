@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final, NamedTuple
@@ -86,6 +86,8 @@ class HistoryWriter:
         #: Those that are being stored, or are tried again.
         self._batch: list[Tick] = []
         self._changed: dict[Symbol, MinuteBars] = {}
+        #: Symbols whose minutes are being stored.
+        self._in_flight: Collection[Symbol] = ()
         self._provided: deque[ProvidedBars] = deque()
         #: Time and number of each symbol's newest tick, and how many came late.
         self._numbers: dict[Symbol, tuple[int, int]] = {}
@@ -137,6 +139,10 @@ class HistoryWriter:
         )
         if len(self._ticks) > self._max_ticks:
             self._shed_ticks()
+
+    def holds(self, symbol: Symbol) -> bool:
+        """Return whether minutes of a symbol are not stored yet."""
+        return symbol in self._changed or symbol in self._in_flight
 
     def forget(self, symbol: Symbol) -> None:
         """Note that no more quotes of a symbol come for now; what waits is stored all the same."""
@@ -214,6 +220,7 @@ class HistoryWriter:
 
     async def _write_minutes(self) -> None:
         changed, self._changed = self._changed, {}
+        self._in_flight = frozenset(changed)
         batch: dict[Symbol, tuple[MinuteBars, list[BarPart]]] = {}
         size = 0
         try:
@@ -233,6 +240,8 @@ class HistoryWriter:
                 self._changed[symbol] = minutes
             self._changed.update(changed)
             raise
+        finally:
+            self._in_flight = ()
 
     async def _write_provided(self) -> None:
         while self._provided:

@@ -42,6 +42,8 @@ class History:
         minute_days: float,
     ) -> None:
         self.store = store
+        #: Whether others may store what this process does not stream.
+        self.is_shared = not isinstance(store, MemoryHistory)
         self.calendars = calendars
         self.writer = HistoryWriter(store, clock=clock, random=random, keep_ticks=tick_days > 0)
         self.inheritance = Inheritance(store, clock, random)

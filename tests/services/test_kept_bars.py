@@ -3,18 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from stockstream.core.bar_reading import BarQuery, StoredBars
 from stockstream.core.spans import SessionDays
 from stockstream.errors import StoreUnavailableError, TemporaryProviderError, UnavailableError
 from stockstream.model import Bar, Quote, Symbol, Timeframe
+from stockstream.ports import HistoryStore
 from stockstream.providers.simulated import SimulatedProvider
 from stockstream.services.bars import BarService
 from stockstream.services.calendars import Calendars
 from stockstream.services.keeping import History
 from stockstream.storage.memory_history import MemoryHistory
+from stockstream.storage.sql.history import SqlHistory
 from tests.support.clock import ManualClock
 
 AAPL = Symbol("AAPL")
@@ -46,7 +50,7 @@ class Node:
     """A bar service with its history, as a node has them; the tasks take no part of their own."""
 
     def __init__(
-        self, store: MemoryHistory, clock: ManualClock, provider: Provider | None = None
+        self, store: HistoryStore, clock: ManualClock, provider: Provider | None = None
     ) -> None:
         self.clock = clock
         self.history = History(
@@ -73,7 +77,7 @@ async def _no_calendars(name: str) -> SessionDays:
 
 @asynccontextmanager
 async def node(
-    store: MemoryHistory, clock: ManualClock, provider: Provider | None = None
+    store: HistoryStore, clock: ManualClock, provider: Provider | None = None
 ) -> AsyncIterator[Node]:
     started = Node(store, clock, provider)
     inheriting = asyncio.create_task(started.history.inheritance.run())
@@ -204,7 +208,7 @@ async def test_where_the_provider_fails_what_is_stored_is_there(
 
 async def test_while_the_store_is_gone_there_is_what_memory_has(clock: ManualClock) -> None:
     class Gone(MemoryHistory):
-        async def bars(self, *_: object) -> None:  # type: ignore[override]
+        async def bars(self, symbol: Symbol, query: BarQuery) -> StoredBars:
             raise StoreUnavailableError("test", "gone")
 
     async with node(Gone(), clock) as started:
@@ -253,3 +257,21 @@ async def test_clients_cannot_have_all_that_there_ever_was_fetched_at_once(
         await clock.advance(10)
         assert len(await started.bars.range(AAPL, M1, limit=5_000)) == 5_000
         assert started.bars.backfill.requests["sent"] == 4
+
+
+async def test_what_was_stored_elsewhere_is_there_when_a_symbol_is_heard_no_more(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    store = SqlHistory(f"sqlite:///{tmp_path / 'history.db'}")
+    async with node(store, clock) as hearing, node(store, clock) as streaming:
+        for minute in range(5):
+            streaming.quote(minute * MINUTE, 10.0)
+            if minute < 2:
+                hearing.bars.on_quote(AAPL, 10.0, START + minute * MINUTE, 0.0)
+        hearing.bars.forget(AAPL)
+        streaming.bars.forget(AAPL)
+        # The owner's are not stored yet.
+        assert minutes_of(await streaming.bars.bars(AAPL, M1, 10)) == [0, 1, 2, 3, 4]
+        await streaming.history.writer.write()
+        assert minutes_of(await hearing.bars.bars(AAPL, M1, 10)) == [0, 1, 2, 3, 4]
+    await store.aclose()
