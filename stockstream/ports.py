@@ -310,8 +310,16 @@ class HistoryStore(TickStore, Protocol):
         """
         ...
 
-    async def minutes(self, symbol: Symbol, start_ms: int, end_ms: int) -> Sequence[BarPart]:
+    async def minutes(
+        self, symbol: Symbol, start_ms: int, end_ms: int, *, but_run: int | None = None
+    ) -> Sequence[BarPart]:
         """Return what was counted from ``start_ms`` to before ``end_ms``, each minute once.
+
+        Args:
+            symbol: of which symbol.
+            start_ms: minutes that start before it are left out.
+            end_ms: so are those that start at it or later.
+            but_run: so is what this counting saw, of days that are not sealed.
 
         Raises:
             StoreUnavailableError: the store can't be reached, or too many wait for it.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final, NamedTuple
@@ -87,7 +87,7 @@ class HistoryWriter:
         self._batch: list[Tick] = []
         self._changed: dict[Symbol, MinuteBars] = {}
         #: Symbols whose minutes are being stored.
-        self._in_flight: Collection[Symbol] = ()
+        self._in_flight: frozenset[Symbol] = frozenset()
         self._provided: deque[ProvidedBars] = deque()
         #: Time and number of each symbol's newest tick, and how many came late.
         self._numbers: dict[Symbol, tuple[int, int]] = {}
@@ -108,7 +108,7 @@ class HistoryWriter:
         return HistoryState(
             error=self._error,
             pending_ticks=len(self._ticks) + len(self._batch),
-            pending_symbols=len(self._changed),
+            pending_symbols=len(self._changed.keys() | self._in_flight),
             written=self._written,
             shed=shed,
             failures=self._failures,
@@ -241,7 +241,7 @@ class HistoryWriter:
             self._changed.update(changed)
             raise
         finally:
-            self._in_flight = ()
+            self._in_flight = frozenset()
 
     async def _write_provided(self) -> None:
         while self._provided:

@@ -81,4 +81,6 @@ class Inheritance:
         first, forming = minutes.oldest, minutes.forming
         if first is not None and forming is not None:
             end = forming.timestamp + Timeframe.M1.duration_ms
-            minutes.inherit(await self._store.minutes(symbol, first - _BEFORE, end))
+            # Some of our own may be stored already, and is no inheritance.
+            others = await self._store.minutes(symbol, first - _BEFORE, end, but_run=minutes.run)
+            minutes.inherit(others)

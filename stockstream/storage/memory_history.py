@@ -92,9 +92,11 @@ class MemoryHistory:
         """See :meth:`stockstream.ports.HistoryStore.bars`."""
         return read_bars(_Shelf(self._series.get(symbol)), symbol, query)
 
-    async def minutes(self, symbol: Symbol, start_ms: int, end_ms: int) -> Sequence[BarPart]:
+    async def minutes(
+        self, symbol: Symbol, start_ms: int, end_ms: int, *, but_run: int | None = None
+    ) -> Sequence[BarPart]:
         """See :meth:`stockstream.ports.HistoryStore.minutes`."""
-        return _Shelf(self._series.get(symbol)).parts(start_ms, end_ms)
+        return _Shelf(self._series.get(symbol)).parts(start_ms, end_ms, but_run)
 
     async def ticks(
         self, symbol: Symbol, *, start_ms: int, end_ms: int, limit: int
@@ -149,10 +151,12 @@ class _Shelf:
         """Nothing is."""
         return 0
 
-    def parts(self, start: int, end: int) -> list[BarPart]:
+    def parts(self, start: int, end: int, but_run: int | None = None) -> list[BarPart]:
         """Return what was counted in a stretch of time (ms), each minute once."""
         counted = self._series.minutes.items()
-        return combine(part for (minute, _), part in counted if start <= minute < end)
+        return combine(
+            part for (minute, run), part in counted if start <= minute < end and run != but_run
+        )
 
     def minutes(
         self, symbol: Symbol, start: int, end: int, limit: int, *, newest: bool

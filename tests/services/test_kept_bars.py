@@ -121,6 +121,24 @@ async def test_the_minute_of_a_restart_goes_on_where_it_stopped(
         ]
 
 
+async def test_a_minute_goes_on_also_where_a_part_of_ours_was_stored_first(
+    store: MemoryHistory, clock: ManualClock
+) -> None:
+    async with node(store, clock) as first:
+        first.quote(1_000, 9)
+        first.quote(2_000, 14)
+    second = Node(store, clock)
+    second.quote(40_000, 12)
+    assert await second.history.writer.write()
+    second.quote(50_000, 11)
+    inheriting = asyncio.create_task(second.history.inheritance.run())
+    await asyncio.sleep(0)
+    assert await second.bars.bars(AAPL, M1, 10) == [
+        Bar(timestamp=START, open=9, high=14, low=9, close=11, volume=4)
+    ]
+    inheriting.cancel()
+
+
 async def test_bars_reach_back_to_what_memory_has_let_go(
     store: MemoryHistory, clock: ManualClock
 ) -> None:

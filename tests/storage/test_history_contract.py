@@ -105,6 +105,15 @@ async def test_the_parts_of_two_countings_are_one_bar(history: HistoryStore) -> 
     ]
 
 
+async def test_what_one_counting_saw_can_be_left_out(history: HistoryStore) -> None:
+    await history.put_minutes(counted(part(0, 10, closed=20_000), run=1))
+    await history.put_minutes(counted(part(0, 12, opened=30_000), part(1), run=2))
+
+    others = await history.minutes(AAPL, 0, 2**62, but_run=2)
+    assert list(others) == [part(0, 10, closed=20_000)]
+    assert len(await history.minutes(AAPL, 0, 2**62, but_run=3)) == 2
+
+
 async def test_the_newest_or_the_oldest_bars_of_a_stretch(history: HistoryStore) -> None:
     await history.put_minutes(counted(*map(part, range(10))))
     await history.put_minutes(counted(*map(part, range(10)), run=2))

@@ -104,9 +104,13 @@ class SqlHistory:
         """See :meth:`stockstream.ports.HistoryStore.bars`."""
         return await self._read(lambda each: read_bars(SqlShelf(each), symbol, query))
 
-    async def minutes(self, symbol: Symbol, start_ms: int, end_ms: int) -> Sequence[BarPart]:
+    async def minutes(
+        self, symbol: Symbol, start_ms: int, end_ms: int, *, but_run: int | None = None
+    ) -> Sequence[BarPart]:
         """See :meth:`stockstream.ports.HistoryStore.minutes`."""
-        return await self._read(lambda each: SqlShelf(each).parts(symbol, start_ms, end_ms))
+        return await self._read(
+            lambda each: SqlShelf(each, but_run).parts(symbol, start_ms, end_ms)
+        )
 
     async def covered(self, symbol: Symbol, timeframe: Timeframe) -> Sequence[tuple[int, int]]:
         """See :meth:`stockstream.ports.HistoryStore.covered`."""

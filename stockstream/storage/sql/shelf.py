@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import starmap
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, and_, delete, func, select, update
+from sqlalchemy import Connection, Table, and_, delete, func, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ColumnElement
 
@@ -32,8 +32,10 @@ _bar_columns = [
 class SqlShelf:
     """Implements :class:`stockstream.core.bar_reading.Shelf` on a connection."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, but_run: int | None = None) -> None:
+        """Read all, or all but what one counting saw of days that are not sealed."""
         self._connection = connection
+        self._others = true() if but_run is None else minutes.c.run != but_run
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -88,6 +90,7 @@ class SqlShelf:
             select(*_part_columns)
             .where(minutes.c.symbol == symbol)
             .where(minutes.c.timestamp >= start, minutes.c.timestamp < end)
+            .where(self._others)
             .order_by(order)
             .execution_options(yield_per=_CHUNK)
         )
