@@ -35,10 +35,11 @@ def frames(data: bytes) -> None:
         return
     deflates, size, wire = bool(data[0] & 1), data[1] % 16 + 1, data[2:]
     pieces = [wire[at : at + size] for at in range(0, len(wire), size)]
-    assert _read([wire], deflates=deflates) == _read(pieces, deflates=deflates)
+    assert read_frames([wire], deflates=deflates) == read_frames(pieces, deflates=deflates)
 
 
-def _read(pieces: list[bytes], *, deflates: bool) -> _Read:
+def read_frames(pieces: list[bytes], *, deflates: bool) -> _Read:
+    """Return what comes out of bytes that arrive in these pieces."""
     reader = FrameReader(MOST, deflates=deflates)
     found: list[tuple[int, str | bytes]] = []
     try:
@@ -151,7 +152,7 @@ SEEDS: dict[str, list[bytes]] = {
         b"\x00\x00\x88\x82\x00\x00\x00\x00\x03\xe8",
         b"\x00\x01\x01\x81\x00\x00\x00\x00a\x80\x81\x00\x00\x00\x00b",
         b"\x00\x07\x82\xfe\x00\x80\x00\x00\x00\x00" + bytes(128),
-        b"\x01\x02\xc1\x87\x00\x00\x00\x00\x4a\x4c\x4a\x06\x00\x00\x00",
+        b"\x01\x02\xc1\x88\x00\x00\x00\x00\x32\x49\x4c\x4a\x86\x20\x00\x00",
     ],
     "payload": [b'40\x1e42["a"]\x1e3', b"bAQID\x1e4x", b"41\x1e1", b"4\xed\x95\x9c"],
     "json": [

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.engine.fuzz.targets import SEEDS, TARGETS
+from stockstream.engine.core.packets import split_payload, unwrap
+from stockstream.engine.shell.head import read_head
+from stockstream.engine.sio.packets import JSONPacket, MsgpackPacket
+from tests.engine.fuzz.targets import PACKETS, SEEDS, TARGETS, read_frames
 
 
 def mutated(seed: bytes, noise: random.Random) -> bytes:
@@ -33,3 +36,21 @@ def test_nothing_but_a_violation_comes_of_bytes(name: str, data: st.DataObject) 
 def test_targets_take_what_clients_do_send(name: str) -> None:
     for seed in SEEDS[name]:
         TARGETS[name](seed)
+
+
+def test_inputs_to_begin_with_are_well_formed() -> None:
+    """Otherwise all that is made of them would be turned away at the door."""
+    for seed in SEEDS["frames"]:
+        messages, violation = read_frames([seed[2:]], deflates=seed[0] == 1)
+        assert messages
+        assert violation is None
+    for seed in SEEDS["json"]:
+        text, *attachments = seed.split(b"\x00", 1)
+        packet = JSONPacket(encoded_packet=text.decode())
+        assert packet.attachment_count == sum(each.count(b"\x00") + 1 for each in attachments)
+    for seed in SEEDS["msgpack"]:
+        MsgpackPacket(encoded_packet=seed)
+    for seed in SEEDS["payload"]:
+        assert all(map(unwrap, split_payload(seed, PACKETS)))
+    for seed in SEEDS["head"]:
+        assert read_head(seed, "192.0.2.1", "http") is not None
