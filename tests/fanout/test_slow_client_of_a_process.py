@@ -67,7 +67,7 @@ async def info_of(server: Server, client: Client) -> dict[str, Any]:
 
 
 def has_reached(client: Client, newest: dict[str, int]) -> bool:
-    return all(client.seqs(symbol)[-1] >= seq for symbol, seq in newest.items())
+    return all(max(client.seqs(symbol), default=0) >= seq for symbol, seq in newest.items())
 
 
 def gaps(client: Client, symbol: str) -> int:

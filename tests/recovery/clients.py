@@ -1,11 +1,13 @@
 """Unmodified JavaScript clients that lose their connection, and what each of them saw."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tests.support.fault_proxy import FaultProxy
 from tests.support.npm import NodeProgram, run_node
 
 #: Seconds that anything may take that a client waits for.
@@ -166,6 +168,20 @@ class Crowd:
         except AssertionError as error:
             raise AssertionError(f"waited in vain for {what}: {error}") from None
         self._clients[number].heard.append(Heard(kind, tuple(rest)))
+
+
+async def cut_off(client: JsClient, proxy: FaultProxy) -> None:
+    """Cut all connections until the client has noticed; between two polls there is none."""
+    before = client.losses
+
+    async def keep_cutting() -> None:
+        while True:
+            proxy.abort()
+            await asyncio.sleep(0.01)
+
+    cutting = asyncio.create_task(keep_cutting())
+    await client.until(lambda: client.losses > before, "the loss of the connection")
+    cutting.cancel()
 
 
 @asynccontextmanager

@@ -12,10 +12,10 @@ from tests.recovery.clients import (
     UPGRADE,
     WEBSOCKET,
     Crowd,
-    JsClient,
     Way,
     assert_gapless,
     assert_recovered,
+    cut_off,
 )
 from tests.recovery.node import change, exchange, is_gone
 from tests.support.fault_proxy import FaultProxy, Faults
@@ -25,20 +25,6 @@ WAYS = [WEBSOCKET, MSGPACK, POLLING, UPGRADE]
 PATIENT: dict[str, Any] = {"ping_interval": 30, "ping_timeout": 30}
 #: A client whose WebSocket breaks while it changes over finds out after six seconds.
 BRISK: dict[str, Any] = {"ping_interval": 3, "ping_timeout": 3}
-
-
-async def lose(client: JsClient, proxy: FaultProxy) -> None:
-    """Cut all connections until the client has noticed; between two polls there is none."""
-    before = client.losses
-
-    async def keep_cutting() -> None:
-        while True:
-            proxy.abort()
-            await asyncio.sleep(0.01)
-
-    cutting = asyncio.create_task(keep_cutting())
-    await client.until(lambda: client.losses > before, "the loss of the connection")
-    cutting.cancel()
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
@@ -55,7 +41,7 @@ async def test_client_that_closed_its_connection_gets_what_it_missed(
         # Nobody comes back while nothing is passed on.
         proxy.blackhole()
         await client.do("close")
-        await lose(client, proxy)
+        await cut_off(client, proxy)
         await change(place, "A", "B", times=3)
         proxy.restore()
         await client.connected(2)
@@ -79,7 +65,7 @@ async def test_more_than_one_portion_missed_comes_complete(crowd: Crowd, way: Wa
         await client.has("B", 1)
         await client.has_changed_over(way)
         proxy.blackhole()
-        await lose(client, proxy)
+        await cut_off(client, proxy)
         await change(place, "A", "B", times=count)
         proxy.restore()
         await client.connected(2)
@@ -216,7 +202,7 @@ async def test_breaks_in_the_middle_of_what_is_resent_lose_nothing(crowd: Crowd)
         # be made before the way is open again.
         proxy.faults = Faults(segment_bytes=1_000, abort_after_bytes=(20_000, 60_000))
         proxy.blackhole()
-        await lose(client, proxy)
+        await cut_off(client, proxy)
         await change(place, "A", "B", times=450)
         proxy.restore()
         await client.has("B", 300)

@@ -96,29 +96,22 @@ def json_packet(data: bytes) -> None:
                 break
         content_of(packet)
         if packet.packet_type < BINARY_EVENT:
-            again = JSONPacket(encoded_packet=_again(packet).encode())
-            _same(packet, again)
+            written = _again(packet).encode()
+            assert _again(JSONPacket(encoded_packet=written)).encode() == written
 
 
 def msgpack_packet(data: bytes) -> None:
     """Read a packet as MessagePack; write it and read it again."""
     with suppress(ProtocolViolation):
         packet = MsgpackPacket(encoded_packet=data or b"x")
-        again = MsgpackPacket(encoded_packet=_again(packet).encode())
-        _same(packet, again)
+        written = _again(packet).encode()
+        assert _again(MsgpackPacket(encoded_packet=written)).encode() == written
 
 
 def _again(packet: Any) -> Any:
     return type(packet)(
         packet.packet_type, data=content_of(packet), namespace=packet.namespace, id=packet.id
     )
-
-
-def _same(one: Any, other: Any) -> None:
-    assert (one.packet_type, one.id) == (other.packet_type, other.id)
-    assert (one.namespace or "/") == (other.namespace or "/")
-    # NaN is no value of JSON; MessagePack has it, and it is not equal to itself.
-    assert repr(content_of(one)) == repr(content_of(other))
 
 
 def head(data: bytes) -> None:
