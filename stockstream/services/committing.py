@@ -166,6 +166,9 @@ class Committer:
             waiting = self._waiting.pop(symbol)
             self.dropped += len(waiting.changes)
             self._size -= len(waiting.changes)
+            if waiting.epoch:
+                # Nor will anybody hear them if we own the partition again a moment later.
+                self._on_superseded(symbol)
         self._alone -= frozenset(partitions)
         self._progress.set()
 

@@ -1,5 +1,6 @@
 """Whether everything arrived, and how long what took."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -106,15 +107,15 @@ def _lost(
 
 
 def _invented(symbol: str, answers: Sequence[Asked], updates: Sequence[Update]) -> Iterable[str]:
-    """Return the updates whose prices the market has not told, in this order."""
-    begin = 0
+    """Return the updates whose prices the market has not told, in the order of their epoch."""
+    begins: defaultdict[str, int] = defaultdict(int)
     for update in updates:
-        places = range(begin, len(answers))
+        places = range(begins[update.epoch], len(answers))
         found = next((i for i in places if _tells(update, answers[i])), None)
         if found is None:
             yield f"{symbol}: the market never told the price of {update}"
         else:
-            begin = found + 1
+            begins[update.epoch] = found + 1
 
 
 def _tells(update: Update, answer: Asked) -> bool:

@@ -23,6 +23,13 @@ async def _wrote(node: Server) -> bool:
     return (await metrics(node))['history_written_total{kind="ticks"}'] > 0
 
 
+async def _handed_over(nodes: list[Server]) -> float:
+    """How many partitions the nodes have lost: to each other, or for a moment to nobody."""
+    return sum(
+        [(await metrics(each))['cluster_handovers_total{direction="lost"}'] for each in nodes]
+    )
+
+
 async def test_each_symbol_is_stored_by_the_node_that_streams_it(
     redis_url: str, postgres_url: str
 ) -> None:
@@ -34,13 +41,16 @@ async def test_each_symbol_is_stored_by_the_node_that_streams_it(
 
     async with running_nodes(redis_url, 2, history_url=postgres_url) as nodes:
         await settled(nodes)
+        before = await _handed_over(nodes)
         first, second = nodes
         url = f"{second.url}/api/stream?events={_EVENTS}"
         async with aiohttp.ClientSession() as session, session.get(url):
             await wait_until_true(lambda: _wrote(first), "ticks of the one")
             await wait_until_true(lambda: _wrote(second), "ticks of the other")
             await wait_until_true(all_stored, "minutes of all symbols")
-            assert _countings(postgres_url) == dict.fromkeys(SYMBOLS, 1)
+            # Each owner counts anew; on a machine that is too busy to renew leases there are more.
+            most = 1 + await _handed_over(nodes) - before
+            assert max(_countings(postgres_url).values()) <= most
             first.child.kill()
             await wait_until_true(some_twice, "the failover")
 
