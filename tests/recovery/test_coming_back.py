@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from stockstream.engine import Message
 from stockstream.gateway.requests import CHUNK
 from tests.recovery.clients import (
     MSGPACK,
@@ -19,6 +20,7 @@ from tests.recovery.clients import (
 )
 from tests.recovery.node import change, exchange, is_gone
 from tests.support.fault_proxy import FaultProxy, Faults
+from tests.support.processes import wait_until
 
 WAYS = [WEBSOCKET, MSGPACK, POLLING, UPGRADE]
 #: So long nothing is noticed by itself.
@@ -103,6 +105,25 @@ async def test_client_is_back_before_the_node_has_noticed_its_loss(crowd: Crowd)
         assert_recovered(client.connections)
         assert_gapless(client, "A", 17)
         assert place.node.gateway.get_connected_clients_count() == 1
+
+
+@pytest.mark.parametrize("way", [WEBSOCKET, POLLING], ids=str)
+async def test_what_is_sent_right_before_the_end_of_a_connection_is_heard_before_it(
+    crowd: Crowd, way: Way
+) -> None:
+    async with exchange("A") as place:
+        client = await crowd.connect(place.port, way)
+        await client.subscribe("A")
+        await client.has("A", 1)
+        hubs = [server.eio.hub for server in place.node.servers.values()]
+        (session,) = [each for hub in hubs for each in hub.sessions.values()]
+        session.send(Message('2["last",1]'))
+        session.close("transport close")
+        await client.connected(2)
+        kinds = [h.kind for h in client.heard if h.kind == "disconnect" or h.what[0] == "last"]
+        assert kinds == ["event", "disconnect"]
+        await client.do("goodbye")
+        await wait_until(lambda: not any(hub.sessions for hub in hubs), "the goodbye")
 
 
 @pytest.mark.slow

@@ -198,11 +198,22 @@ class Connection(Outlet):
     def answer_poll(self) -> bytes:
         """Return the payload for the pending poll; what was in it is no longer waiting."""
         self._polled = None
-        packets = [message.packet for message in self._take()]
+        waiting = self._take()
+        farewell: Message | None = None
+        if not self.open and len(waiting) > 1 and waiting[-1].packet == CLOSE:
+            # It leaves alone, with the next poll: socket.io-client acts on a close packet before it
+            # hands out the messages of the same payload, holds them back until it has connected
+            # again, and has not counted them as received by then. While the server shuts down
+            # there will be no such poll: whoever answers the next one does not know the session.
+            farewell = waiting.pop()
+            self.messages_out -= 1
+        packets = [message.packet for message in waiting]
         payload = SEPARATOR.join(packets or [NOOP]).encode("utf-8", "replace")
         self.bytes_out += len(payload)
         self._hub.unread_due.cancel(self)
-        if not self.open:
+        if farewell is not None and self._hub.accepting:
+            self._append(None, farewell)
+        elif not self.open:
             self.forget()
         return payload
 

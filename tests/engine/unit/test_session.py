@@ -166,7 +166,19 @@ def test_closed_polling_client_is_told_by_its_next_poll(fake: FakeHub) -> None:
     connection.send(Message("1"))
     connection.close("kicked")
     assert fake.closed == [("poll", "kicked")]
-    assert FakePoll(connection).answer() == ["41", "1"]
+    assert FakePoll(connection).answer() == ["41"]
+    assert fake.hub.sessions
+    assert FakePoll(connection).answer() == ["1"]
+    assert not fake.hub.sessions
+    assert connection.messages_out == 2
+
+
+def test_client_is_not_awaited_once_more_while_the_server_shuts_down(fake: FakeHub) -> None:
+    connection = fake.polling()
+    fake.hub.accepting = False
+    connection.send(Message("2last"))
+    connection.close("server shutting down")
+    assert FakePoll(connection).answer() == ["42last"]
     assert not fake.hub.sessions
 
 
@@ -227,7 +239,8 @@ def test_client_that_polls_once_more_while_its_session_ends_hears_so_there(fake:
     socket = begin_upgrade(connection)
     connection.send(Message("2last"))
     connection.close("kicked")
-    assert FakePoll(connection).answer() == ["42last", "1"]
+    assert FakePoll(connection).answer() == ["42last"]
+    assert FakePoll(connection).answer() == ["1"]
     assert socket.closed_with == 1000
     assert not fake.hub.sessions
 
@@ -275,7 +288,8 @@ def test_client_that_polls_again_after_its_websocket_broke_is_told_all(fake: Fak
     assert FakePoll(connection).answer() == ["42a"]
     connection.send(Message("2b"))
     connection.close("kicked")
-    assert FakePoll(connection).answer() == ["42b", "1"]
+    assert FakePoll(connection).answer() == ["42b"]
+    assert FakePoll(connection).answer() == ["1"]
 
 
 def test_client_that_comes_by_neither_way_is_let_go_after_a_while(fake: FakeHub) -> None:
