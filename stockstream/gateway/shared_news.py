@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from stockstream.cluster.link import RedisLink
+from stockstream.cluster.outflow import keep_sending
 from stockstream.core.backoff import Backoff
 from stockstream.errors import StoreUnavailableError
 from stockstream.gateway.document_news import DocumentNews
@@ -94,21 +95,19 @@ class SharedNews:
 
     async def run(self) -> None:
         """Pass on what changes, until cancelled."""
-        failures = 0
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                while self._waiting:
-                    await self._publish()
-                failures = 0
-            except StoreUnavailableError as error:
-                failures += 1
-                log.debug("document_news_wait", count=len(self._waiting), error=str(error))
-                await self._clock.sleep(_BACKOFF.delay(failures, self._random))
-                self._wake.set()
+        await keep_sending(
+            self._wake,
+            self._publish,
+            self._failed,
+            backoff=_BACKOFF,
+            clock=self._clock,
+            random=self._random,
+        )
 
-    async def _publish(self) -> None:
+    def _failed(self, error: StoreUnavailableError) -> None:
+        log.debug("document_news_wait", count=len(self._waiting), error=str(error))
+
+    async def _publish(self) -> bool:
         link = self._link
         batch = list(self._waiting.items())[:_AT_ONCE]
         channel = link.channels.documents
@@ -118,3 +117,4 @@ class SharedNews:
             if self._waiting.get(place) is message:
                 del self._waiting[place]
         self.sent += len(batch)
+        return bool(self._waiting)

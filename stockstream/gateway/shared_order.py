@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from stockstream.cluster.outflow import keep_sending
 from stockstream.cluster.session_store import SessionStore
 from stockstream.core.backoff import Backoff
 from stockstream.errors import StoreUnavailableError
@@ -64,21 +65,23 @@ class SharedOrder:
 
     async def run(self) -> None:
         """Agree whenever it is due, until cancelled."""
-        failures = 0
         self._due.set()
-        while True:
-            await self._due.wait()
-            self._due.clear()
-            try:
-                agreed = await self._store.agree(self._proposed)
-            except StoreUnavailableError as error:
-                failures += 1
-                log.debug("order_not_agreed", error=str(error))
-                await self._clock.sleep(_BACKOFF.delay(failures, self._random))
-                self._due.set()
-                continue
-            failures = 0
-            self._proposed = agreed
-            self._order, _, secret = agreed.partition(" ")
-            self._recovery.secret = secret.encode()
-            self.stand_apart(self._is_apart)
+        await keep_sending(
+            self._due,
+            self._agree,
+            self._failed,
+            backoff=_BACKOFF,
+            clock=self._clock,
+            random=self._random,
+        )
+
+    def _failed(self, error: StoreUnavailableError) -> None:
+        log.debug("order_not_agreed", error=str(error))
+
+    async def _agree(self) -> bool:
+        agreed = await self._store.agree(self._proposed)
+        self._proposed = agreed
+        self._order, _, secret = agreed.partition(" ")
+        self._recovery.secret = secret.encode()
+        self.stand_apart(self._is_apart)
+        return False

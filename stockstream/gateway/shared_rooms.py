@@ -15,6 +15,7 @@ import msgspec
 import structlog
 from socketio.async_pubsub_manager import AsyncPubSubManager
 
+from stockstream.cluster.outflow import keep_sending
 from stockstream.core.backoff import Backoff
 from stockstream.errors import StoreUnavailableError
 from stockstream.ports import Clock
@@ -83,25 +84,28 @@ class SharedRooms:
 
     async def run(self) -> None:
         """Tell until cancelled."""
-        failures = 0
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                while self._untold:
-                    # Whether one was told of which no answer came is not known: it is told again.
-                    message = self._untold[0]
-                    await self._publish(message)
-                    failures = 0
-                    self.told += 1
-                    # Unless it has given way meanwhile.
-                    if self._untold and self._untold[0] is message:
-                        self._untold.popleft()
-            except StoreUnavailableError as error:
-                failures += 1
-                log.debug("rooms_not_told", pending=self.pending, error=str(error))
-                await self._clock.sleep(_BACKOFF.delay(failures, self._random))
-                self._wake.set()
+        await keep_sending(
+            self._wake,
+            self._tell_one,
+            self._failed,
+            backoff=_BACKOFF,
+            clock=self._clock,
+            random=self._random,
+        )
+
+    def _failed(self, error: StoreUnavailableError) -> None:
+        log.debug("rooms_not_told", pending=self.pending, error=str(error))
+
+    async def _tell_one(self) -> bool:
+        if self._untold:
+            # Whether one was told of which no answer came is not known: it is told again.
+            message = self._untold[0]
+            await self._publish(message)
+            self.told += 1
+            # Unless it has given way meanwhile.
+            if self._untold and self._untold[0] is message:
+                self._untold.popleft()
+        return bool(self._untold)
 
 
 class RoomsManager(AsyncPubSubManager):

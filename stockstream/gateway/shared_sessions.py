@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from stockstream.clock import wait_until
+from stockstream.cluster.outflow import keep_sending
 from stockstream.cluster.session_store import STEP_SIZE, SavedSession, SessionStore
 from stockstream.core.backoff import Backoff
 from stockstream.errors import StoreUnavailableError
@@ -176,8 +177,7 @@ class SharedSessions:
         """Save what is still to be saved, for as long as a node's end may take."""
         try:
             async with asyncio.timeout(_END):
-                while self._unsaved:
-                    await self._save(list(islice(self._unsaved, STEP_SIZE)))
+                await self._save_all_unsaved()
         except (StoreUnavailableError, TimeoutError) as error:
             log.warning("sessions_not_saved", count=len(self._unsaved), error=str(error))
 
@@ -202,20 +202,26 @@ class SharedSessions:
             self.shed += 1
 
     async def _keep_saving(self) -> None:
-        failures = 0
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            await self._clock.sleep(_GATHERED)
-            try:
-                while self._unsaved:
-                    await self._save(list(islice(self._unsaved, STEP_SIZE)))
-                failures = 0
-            except StoreUnavailableError as error:
-                failures += 1
-                log.debug("sessions_not_saved", count=len(self._unsaved), error=str(error))
-                await self._clock.sleep(_BACKOFF.delay(failures, self._random))
-                self._wake.set()
+        await keep_sending(
+            self._wake,
+            self._save_changed,
+            self._failed,
+            backoff=_BACKOFF,
+            clock=self._clock,
+            random=self._random,
+        )
+
+    def _failed(self, error: StoreUnavailableError) -> None:
+        log.debug("sessions_not_saved", count=len(self._unsaved), error=str(error))
+
+    async def _save_changed(self) -> bool:
+        await self._clock.sleep(_GATHERED)
+        await self._save_all_unsaved()
+        return False
+
+    async def _save_all_unsaved(self) -> None:
+        while self._unsaved:
+            await self._save(list(islice(self._unsaved, STEP_SIZE)))
 
     async def _save(self, sids: list[str]) -> None:
         async with self._saving:

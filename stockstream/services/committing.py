@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from stockstream.clock import wait_until
+from stockstream.cluster.outflow import keep_sending
 from stockstream.cluster.quote_log import Change, Committed, Group, QuoteLog, SymbolChanges
 from stockstream.core.backoff import Backoff
 from stockstream.core.latency import LatencyHistogram
@@ -180,23 +180,26 @@ class Committer:
 
     async def run(self) -> None:
         """Commit until cancelled."""
-        failures = 0
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                while groups := list(self._groups()):
-                    await self._commit(groups)
-                    failures = 0
-            except StoreUnavailableError as error:
-                failures += 1
-                self.failures += 1
-                log.debug("updates_not_committed", pending=self._size, error=str(error))
-                pause = _BACKOFF.delay(failures, self._random)
-                await wait_until(self._clock, self._clock.monotonic() + pause, asyncio.Event())
-                self._wake.set()
+        await keep_sending(
+            self._wake,
+            self._commit_some,
+            self._failed,
+            backoff=_BACKOFF,
+            clock=self._clock,
+            random=self._random,
+        )
 
     # ------------------------------------------------------------------------------------------
+
+    def _failed(self, error: StoreUnavailableError) -> None:
+        self.failures += 1
+        log.debug("updates_not_committed", pending=self._size, error=str(error))
+
+    async def _commit_some(self) -> bool:
+        groups = list(self._groups())
+        if groups:
+            await self._commit(groups)
+        return bool(groups)
 
     def _number(self, waiting: _Waiting, update: StockUpdate) -> StockUpdate:
         if not waiting.epoch:

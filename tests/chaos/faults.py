@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from tests.chaos.crowd import ChaosCrowd
-from tests.chaos.nodes import Cluster
+from tests.chaos.nodes import Cluster, ClusterNode
 
 #: Seconds that a node is paused, and that its link to Redis is cut: longer than a lease lives.
 PAUSE = 5.0
@@ -27,13 +27,18 @@ class Happened:
     symbols: list[str] = field(default_factory=list)
 
 
-async def kill_the_owner(cluster: Cluster, crowd: ChaosCrowd) -> Happened:
-    """Kill -9 the node that streams most, and start it again once others have taken over."""
+def _strike(cluster: Cluster, name: str) -> tuple[ClusterNode, Happened]:
+    """Return the node that streams most, which something is about to happen to."""
     node = cluster.busiest()
     symbols = cluster.market.owned_by(node.name)
-    happened = Happened("kill -9 of an owner", node.name, time.monotonic(), symbols=symbols)
+    return node, Happened(name, node.name, time.monotonic(), symbols=symbols)
+
+
+async def kill_the_owner(cluster: Cluster, crowd: ChaosCrowd) -> Happened:
+    """Kill -9 the node that streams most, and start it again once others have taken over."""
+    node, happened = _strike(cluster, "kill -9 of an owner")
     node.child.kill()
-    await cluster.until_taken_over(symbols, node)
+    await cluster.until_taken_over(happened.symbols, node)
     await crowd.until_all_have_moved_on(cluster.market.symbols)
     await node.start()
     return happened
@@ -41,12 +46,10 @@ async def kill_the_owner(cluster: Cluster, crowd: ChaosCrowd) -> Happened:
 
 async def pause_a_node(cluster: Cluster, crowd: ChaosCrowd) -> Happened:
     """SIGSTOP the node that streams most; it wakes up when others have long taken over."""
-    node = cluster.busiest()
-    symbols = cluster.market.owned_by(node.name)
-    happened = Happened("SIGSTOP of an owner", node.name, time.monotonic(), symbols=symbols)
+    node, happened = _strike(cluster, "SIGSTOP of an owner")
     node.child.pause()
     try:
-        await asyncio.gather(asyncio.sleep(PAUSE), cluster.until_taken_over(symbols, node))
+        await asyncio.gather(asyncio.sleep(PAUSE), cluster.until_taken_over(happened.symbols, node))
     finally:
         node.child.resume()
     await node.until_ready()
@@ -65,12 +68,10 @@ async def restart_redis(cluster: Cluster, crowd: ChaosCrowd) -> Happened:
 
 async def cut_a_link(cluster: Cluster, crowd: ChaosCrowd) -> Happened:
     """Let nothing pass between a node and Redis, without a word to either."""
-    node = cluster.busiest()
-    symbols = cluster.market.owned_by(node.name)
-    happened = Happened("cut link to Redis", node.name, time.monotonic(), symbols=symbols)
+    node, happened = _strike(cluster, "cut link to Redis")
     node.redis.blackhole()
     try:
-        await asyncio.gather(asyncio.sleep(PAUSE), cluster.until_taken_over(symbols, node))
+        await asyncio.gather(asyncio.sleep(PAUSE), cluster.until_taken_over(happened.symbols, node))
     finally:
         node.redis.restore()
     await node.until_ready()
@@ -79,11 +80,9 @@ async def cut_a_link(cluster: Cluster, crowd: ChaosCrowd) -> Happened:
 
 async def drain_a_node(cluster: Cluster, crowd: ChaosCrowd) -> Happened:
     """SIGTERM, as a deploy does, and start it again."""
-    node = cluster.busiest()
-    symbols = cluster.market.owned_by(node.name)
-    happened = Happened("drain (SIGTERM)", node.name, time.monotonic(), symbols=symbols)
+    node, happened = _strike(cluster, "drain (SIGTERM)")
     node.child.terminate()
-    await cluster.until_taken_over(symbols, node)
+    await cluster.until_taken_over(happened.symbols, node)
     await node.ended()
     await node.start()
     return happened
