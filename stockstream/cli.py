@@ -175,7 +175,7 @@ def serve(
     for sentence in unknown_variables(os.environ):
         log.warning("unknown_variable", reason=sentence)
     # Only here: the other commands start in half the time without the server's libraries.
-    from stockstream.app import serve as run_server  # noqa: PLC0415
+    from stockstream.serving import serve as run_server  # noqa: PLC0415
 
     try:
         uvloop.run(run_server(settings))

@@ -12,11 +12,11 @@ import pytest
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-from stockstream.app import running_node, serve
 from stockstream.cli import app
 from stockstream.errors import ConfigError, DrainTimeoutError
 from stockstream.model import StockUpdate, Symbol
 from stockstream.services.streaming import StreamingService
+from stockstream.serving import running_node, serve
 from tests.gateway.nodes import provided, running, settings, until
 from tests.support.providers import FakePoller, FakeProvider
 from tests.support.wire_client import ClosedByServer
@@ -174,7 +174,7 @@ async def test_draining_that_takes_too_long_is_given_up() -> None:
 
 
 def test_a_server_that_was_not_drained_in_time_says_so_in_one_line() -> None:
-    stubborn = patch("stockstream.app.serve", side_effect=DrainTimeoutError(10.0))
+    stubborn = patch("stockstream.serving.serve", side_effect=DrainTimeoutError(10.0))
     with stubborn, patch("stockstream.cli.configure_logging"):
         done = CliRunner().invoke(app, ["serve"])
     assert done.exit_code == 1

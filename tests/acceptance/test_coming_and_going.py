@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from stockstream.app import running_node
 from stockstream.config import load_settings
+from stockstream.serving import running_node
 from tests.acceptance.crowd import Crowd, JsClient, Way
 from tests.acceptance.http import metrics, stats, stats_when
 from tests.support.processes import DEADLINE, Server, wait_until

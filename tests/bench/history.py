@@ -20,7 +20,6 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from stockstream.app import tune_collector
 from stockstream.clock import SystemClock
 from stockstream.core.bar_parts import BarPart
 from stockstream.core.bar_reading import BarQuery
@@ -32,6 +31,7 @@ from stockstream.services.bars import BarService
 from stockstream.services.calendars import Calendars
 from stockstream.services.history_writer import HistoryWriter
 from stockstream.services.keeping import History
+from stockstream.serving import tune_collector
 from stockstream.storage.memory_history import MemoryHistory
 from stockstream.storage.sessions import load_sessions
 from stockstream.storage.sql.history import SqlHistory

@@ -10,11 +10,12 @@ from unittest.mock import patch
 from urllib.parse import urlsplit
 
 from stockstream import app, wiring
-from stockstream.app import Node, running_node
+from stockstream.app import Node
 from stockstream.config import Settings
 from stockstream.engine import Limits
 from stockstream.model import Quote, Symbol
 from stockstream.ports import Clock
+from stockstream.serving import running_node
 from tests.support.processes import wait_until
 from tests.support.providers import FakeProvider
 

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from stockstream.app import Node, running_node
+from stockstream.app import Node
 from stockstream.config import Settings
 from stockstream.model import Symbol
+from stockstream.serving import running_node
 from tests.support.providers import FakePoller, FakeProvider
 from tests.support.wire_client import Endpoint, Socket
 

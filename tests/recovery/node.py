@@ -7,9 +7,9 @@ from typing import Any
 from unittest.mock import patch
 
 from stockstream import app
-from stockstream.app import running_node
 from stockstream.config import Settings
 from stockstream.model import Symbol
+from stockstream.serving import running_node
 from tests.fanout.market import Exchange, Market
 from tests.support.processes import wait_until
 from tests.support.providers import FakeProvider

@@ -7,12 +7,13 @@ import asyncio
 from random import Random
 
 from stockstream import __version__
-from stockstream.app import Node, tune_collector
+from stockstream.app import Node
 from stockstream.clock import SystemClock
 from stockstream.config import load_settings
 from stockstream.log import configure_logging
 from stockstream.model import Symbol
 from stockstream.services.clustered import ClusteredStreaming
+from stockstream.serving import tune_collector
 from tests.bench.servers.control import Order, run
 from tests.bench.servers.market import Market
 

@@ -5,10 +5,11 @@ them to the fan-out, as they enter the peers where they emit.
 from random import Random
 
 from stockstream import __version__
-from stockstream.app import Node, tune_collector
+from stockstream.app import Node
 from stockstream.clock import SystemClock
 from stockstream.config import load_settings
 from stockstream.log import configure_logging
+from stockstream.serving import tune_collector
 from tests.bench.servers.control import run
 from tests.bench.servers.market import Market
 
