@@ -165,6 +165,15 @@ async def assert_nothing_was_lost(devices: Sequence[Device], nodes: Nodes) -> No
     assert not any(each.refused for each in devices)
 
 
+async def disagree(devices: Sequence[Device]) -> None:
+    """Let two of them change the same in ignorance of each other: a conflict, whatever came before."""
+    for each in devices:
+        each.proxy.blackhole()
+    for each in devices[:2]:
+        disputed = {"shared": each.number}
+        await each.documents.save("note", "disputed", disputed, strategy="manual")
+
+
 async def decide_all_conflicts(devices: Sequence[Device], nodes: Nodes) -> int:
     """Return how many there were, on each device and on the server."""
     waiting = {each["conflictId"] for each in (await nodes.get("/conflicts"))["conflicts"]}
@@ -208,6 +217,8 @@ async def test_all_devices_and_the_server_end_with_the_same(
 
         for step in range(ROUNDS):
             await happen(chance.choice(devices), step, kill)
+        await everybody_agrees(devices, nodes)
+        await disagree(devices)
         await everybody_agrees(devices, nodes)
         await assert_nothing_was_lost(devices, nodes)
         assert await decide_all_conflicts(devices, nodes)
