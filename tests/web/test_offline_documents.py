@@ -10,13 +10,15 @@ import pytest_asyncio
 
 from tests.support.fault_proxy import FaultProxy
 from tests.support.processes import Server, running_server
+from tests.support.tokens import SECRET, token
 from tests.web.chromium import Chromium, names
 
 LIST = "watchlist"
+ASKED_SINCE = "performance.getEntriesByType('resource').some(({ name }) => name.includes('since='))"
 
 
-def server_of(database: Path) -> AbstractAsyncContextManager[Server]:
-    return running_server(env={"STOCKSTREAM_DATABASE_URL": f"sqlite:///{database}"})
+def server_of(database: Path, **env: str) -> AbstractAsyncContextManager[Server]:
+    return running_server(env={"STOCKSTREAM_DATABASE_URL": f"sqlite:///{database}", **env})
 
 
 @pytest_asyncio.fixture
@@ -202,14 +204,88 @@ async def test_a_page_begins_anew_with_a_database_that_has_lost_what_it_knows(
         await page.save("settings", "gone", {})
         await page.until_synced()
         await change(other, {"bars": 3}, base=0)
-        # The other one stands for a server that was begun anew.
-        proxy._upstream = ("127.0.0.1", port_of(other))
-        proxy.abort()
+        put_in_its_place(proxy, other)
         await page.until("documents.get('settings', 'chart').then((data) => data.bars === 3)")
         assert await page.document("settings", "gone") is None
         await page.save("settings", "chart", {"bars": 4})
         await page.until_synced()
         assert await stored(other) == {"chart": {"bars": 4}}
+
+
+async def test_what_waits_is_kept_where_the_database_has_lost_what_it_was_made_on(
+    server: Server, browser: Chromium, tmp_path: Path
+) -> None:
+    async with server_of(tmp_path / "other.db") as other, FaultProxy(port_of(server)) as proxy:
+        page = await browser.page("page", f"http://127.0.0.1:{proxy.port}")
+        await page.open_documents()
+        for bars in (1, 2):
+            await page.save("settings", "chart", {"bars": bars, "theme": "dark"})
+        await page.save(LIST, "main", {"symbols": ["AAPL"]})
+        await page.until_synced()
+        await browser.offline()
+        await page.save("settings", "chart", {"bars": 3, "theme": "dark"})
+        await page.save("settings", "chart", {"bars": 4, "theme": "dark"})
+        await page.save(LIST, "main", {"symbols": ["AAPL", "MSFT"]})
+        put_in_its_place(proxy, other)
+        await browser.offline(False)
+        await page.until_synced()
+        assert await page.value("documents.getFailedSyncCount()") == 0
+        expected = {"chart": {"bars": 4, "theme": "dark"}, "main": {"symbols": ["AAPL", "MSFT"]}}
+        assert await stored(other) == expected
+        assert await versions(other, "main") == [expected["main"]]
+
+
+async def test_a_change_is_kept_where_only_its_refusal_tells_of_the_loss(
+    server: Server, browser: Chromium, tmp_path: Path
+) -> None:
+    async with server_of(tmp_path / "other.db") as other, FaultProxy(port_of(server)) as proxy:
+        page = await browser.page("page", f"http://127.0.0.1:{proxy.port}")
+        await page.open_documents()
+        # It has asked what there is before there was anything: such a cursor is of no database.
+        await page.until(ASKED_SINCE)
+        await page.save(LIST, "main", {"symbols": ["AAPL"]})
+        await page.until_synced()
+        put_in_its_place(proxy, other)
+        await page.save(LIST, "main", {"symbols": ["AAPL", "MSFT"]})
+        await page.until_synced()
+        assert await page.value("documents.getFailedSyncCount()") == 0
+        assert await page.document(LIST, "main") == {"symbols": ["AAPL", "MSFT"]}
+        assert await versions(other, "main") == [{"symbols": ["AAPL", "MSFT"]}]
+
+
+async def test_a_document_begun_anew_is_newer_than_a_deletion_with_a_higher_number(
+    server: Server, browser: Chromium
+) -> None:
+    page = await browser.page("page", server.url)
+    await page.run(
+        "const known = (version, timestamp, data) => ({ type: 'note', documentId: 'n1', data,"
+        "  version: { version, timestamp, author: '', checksum: '' } });"
+        "const heard = [];"
+        "const socket = { connected: false, emit() {}, off() {}, on: (_, f) => heard.push(f) };"
+        "window.documents = await client.OfflineDataManager.open({ socket });"
+        "while (!documents.isSender) await new Promise((done) => setTimeout(done, 10));"
+        "const tell = heard[1];"
+        "for (const payload of [known(5, 1000, null), known(1, 2000, { n: 1 }), known(4, 500, {})])"
+        "  tell({ payload });"
+    )
+    await page.until("documents.get('note', 'n1')")
+    assert await page.document("note", "n1") == {"n": 1}
+
+
+async def test_a_page_that_becomes_another_users_begins_anew(
+    browser: Chromium, tmp_path: Path
+) -> None:
+    auth = {"STOCKSTREAM_AUTH": "jwt", "STOCKSTREAM_JWT_SECRET": SECRET}
+    async with server_of(tmp_path / "documents.db", **auth) as server:
+        page = await browser.page("page", server.url)
+        await page.open_documents(token=token("ann"))
+        await page.save("settings", "chart", {"theme": "dark"})
+        await page.until_synced()
+        await page.until(ASKED_SINCE)
+        await page.reload()
+        # The server reads no cursor that it has given to somebody else.
+        await page.open_documents(token=token("bob"))
+        await page.until("documents.get('settings', 'chart').then((data) => data === null)")
 
 
 async def test_more_changes_than_may_wait_are_refused(server: Server, browser: Chromium) -> None:
@@ -238,6 +314,12 @@ async def change(server: Server, data: dict[str, Any], *, base: int) -> None:
         session.post(f"{server.url}/api/sync", json=item) as answer,
     ):
         assert answer.status == 200, await answer.text()
+
+
+def put_in_its_place(proxy: FaultProxy, other: Server) -> None:
+    """Have another server stand for the one before, begun anew."""
+    proxy._upstream = ("127.0.0.1", port_of(other))
+    proxy.abort()
 
 
 def port_of(server: Server) -> int:

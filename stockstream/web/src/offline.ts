@@ -12,7 +12,7 @@ export type OfflineEvents = {
   changed: { type: string; documentId: string };
   /** A change was taken; `result.unmerged` says what of it could not be merged. */
   sync_success: { item: OfflineData; result: SyncResult };
-  /** A change was refused, is in conflict, or could not be brought over in `maxRetries` tries. */
+  /** A change was refused, is in conflict, or was put off: `item.syncStatus` is `pending` where it is tried again. */
   sync_error: { item: OfflineData; result: SyncResult };
   online_status_changed: { online: boolean };
 };

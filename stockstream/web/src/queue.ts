@@ -30,7 +30,7 @@ export function view(known: KnownDocument | undefined, items: OfflineData[]): Js
 export function nextBatch(items: OfflineData[], size: number): OfflineData[] {
   const heads = new Map<string, OfflineData>();
   for (const item of items) {
-    const key = JSON.stringify([item.type, item.documentId]);
+    const key = keyOf(item);
     // What was refused holds up nobody; what may yet be taken keeps its place.
     if (!heads.has(key) && !isRefused(item)) heads.set(key, item);
   }
@@ -68,12 +68,39 @@ export async function settle(
   return fail(stores, item, result.error ?? { code: "refused", message: "refused" }, maxRetries);
 }
 
-/** Take in a document as the server has it, unless a newer version is known. */
+/** Take in a document as the server has it, unless a newer one is known. */
 export async function learn(stores: Stores, document: KnownDocument): Promise<boolean> {
   const known = await stores.documents.get<KnownDocument>([document.type, document.documentId]);
-  if (known && known.version.version >= document.version.version) return false;
+  if (known && !isNewer(document.version, known.version)) return false;
   await stores.documents.put(document);
   return true;
+}
+
+/** Take in all that the server has: what it does not name is gone. Returns what was and what is known. */
+export async function relearn(
+  stores: Stores,
+  documents: KnownDocument[],
+  conflicts: Conflict[],
+): Promise<Pick<KnownDocument, "type" | "documentId">[]> {
+  const before = await stores.documents.all<KnownDocument>();
+  await stores.documents.clear();
+  // What was changed while the pages were read is in them twice, the newer one behind.
+  const held = new Map(documents.map((document) => [keyOf(document), document]));
+  for (const document of held.values()) await stores.documents.put(document);
+  await stores.conflicts.clear();
+  for (const conflict of conflicts) await stores.conflicts.put(conflict);
+  const begun = new Set<string>();
+  for (const item of await stores.queue.all<OfflineData>()) {
+    const key = keyOf(item);
+    const there = held.get(key);
+    const baseVersion = there?.version.version ?? 0;
+    // Those behind the first one are put upon what becomes of it.
+    const base = begun.has(key) ? item.base : (there?.data ?? null);
+    if (!isRefused(item)) begun.add(key);
+    // A server that has lost what it was made on gets it as it is.
+    if (item.baseVersion > baseVersion) await stores.queue.put({ ...item, base, baseVersion });
+  }
+  return [...before.filter((document) => !held.has(keyOf(document))), ...held.values()];
 }
 
 async function succeed(
@@ -97,7 +124,10 @@ async function fail(
   maxRetries: number,
 ): Promise<OfflineData> {
   const retryCount = item.retryCount + 1;
-  if (RETRYABLE.has(error.code)) {
+  const isLost = isAboutItsBase(error);
+  // Without a cursor everything is read anew.
+  if (isLost) await stores.meta.delete("cursor");
+  if (isLost || RETRYABLE.has(error.code)) {
     const syncStatus = retryCount > maxRetries ? "failed" : "pending";
     const waiting: OfflineData = { ...item, syncStatus, retryCount };
     await stores.queue.put(waiting);
@@ -134,4 +164,18 @@ function carried(item: OfflineData, onto: JsonObject | null): JsonObject | null 
 
 function isRefused(item: OfflineData): boolean {
   return item.syncStatus === "failed" && item.error !== undefined;
+}
+
+/** Whether a server has lost the version that a change was made on, a restored one perhaps. */
+function isAboutItsBase(error: { code: string; message: string }): boolean {
+  return error.code === "invalid_payload" && error.message.startsWith("baseVersion: ");
+}
+
+/** Numbers of versions begin anew where a deletion is forgotten, or the whole database; time does not. */
+function isNewer(one: DataVersion, other: DataVersion): boolean {
+  return one.timestamp === other.timestamp ? one.version > other.version : one.timestamp > other.timestamp;
+}
+
+function keyOf({ type, documentId }: { type: string; documentId: string }): string {
+  return JSON.stringify([type, documentId]);
 }

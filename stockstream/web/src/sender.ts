@@ -1,7 +1,7 @@
 /** Brings queued changes to the server, and its documents here; one tab does it for all. */
 
-import { Database, type KnownDocument, type OfflineData } from "./database.js";
-import { learn, message, nextBatch, settle, type SyncResult } from "./queue.js";
+import { Database, type Conflict, type KnownDocument, type OfflineData, type Stores } from "./database.js";
+import { learn, message, nextBatch, relearn, settle, type SyncResult } from "./queue.js";
 
 /** What the sender needs from its owner. */
 export interface SenderOptions {
@@ -31,6 +31,8 @@ interface Page {
   /** The server knows the cursor no more: the pages begin anew, and what they don't name is gone. */
   reset?: boolean;
 }
+
+type Key = Pick<KnownDocument, "type" | "documentId">;
 
 const REQUEST_TIMEOUT = 15_000;
 const LONGEST_DELAY = 30_000;
@@ -152,30 +154,58 @@ export class Sender {
     return true;
   }
 
-  /** Learn what has changed since the last time, page by page. */
+  /** Learn what has changed since the last time. */
   private async catchUp(): Promise<void> {
-    let more = true;
-    while (more && !this.ending.signal.aborted) {
-      const mark = await this.database.read(({ meta }) => meta.get<{ cursor: string }>("cursor"));
-      const since = mark ? `&since=${encodeURIComponent(mark.cursor)}` : "";
-      const page = (await this.request(`/api/sync?limit=100${since}`)) as Page;
-      const learned = await this.database.write(async (stores) => {
-        const fresh: Pick<KnownDocument, "type" | "documentId">[] = [];
-        if (page.reset) {
-          // Versions may have begun anew as well, so nothing of it can be compared.
-          fresh.push(...(await stores.documents.all<KnownDocument>()));
-          await stores.documents.clear();
-        }
-        for (const { type, documentId, data, version } of page.documents) {
-          const document = { type, documentId, data: data ?? null, version };
-          if (await learn(stores, document)) fresh.push(document);
-        }
-        await stores.meta.put({ name: "cursor", cursor: page.cursor });
-        return fresh;
-      });
-      if (learned.length > 0) this.options.changed(learned);
+    // What happened while everything was read anew comes in a second round.
+    while (!this.ending.signal.aborted && (await this.readPages()));
+  }
+
+  /** Take in page after page; returns whether it was necessary to begin anew. */
+  private async readPages(): Promise<boolean> {
+    const mark = await this.database.read(({ meta }) => meta.get<{ cursor: string }>("cursor"));
+    let cursor = mark?.cursor;
+    let everything: KnownDocument[] | undefined = cursor === undefined ? [] : undefined;
+    for (let more = true; more; ) {
+      const page = await this.page(cursor);
+      if (page === undefined) {
+        // The cursor was another user's, or another server's.
+        [cursor, everything] = [undefined, []];
+        continue;
+      }
+      if (page.reset) everything = [];
+      cursor = page.cursor;
       more = page.more;
+      const documents = page.documents.map(({ type, documentId, data, version }) => {
+        return { type, documentId, data: data ?? null, version };
+      });
+      if (everything) everything.push(...documents);
+      else await this.learn(cursor, (stores) => learnAll(stores, documents));
     }
+    if (!everything) return false;
+    const all = everything;
+    const { conflicts } = (await this.request("/api/sync/conflicts")) as { conflicts: Conflict[] };
+    await this.learn(cursor as string, (stores) => relearn(stores, all, conflicts));
+    return true;
+  }
+
+  /** Read the page behind a cursor; undefined where the server can't read the cursor. */
+  private async page(cursor: string | undefined): Promise<Page | undefined> {
+    const since = cursor === undefined ? "" : `&since=${encodeURIComponent(cursor)}`;
+    try {
+      return (await this.request(`/api/sync?limit=100${since}`)) as Page;
+    } catch (error) {
+      if (cursor !== undefined && error instanceof Unreached && error.status === 400) return undefined;
+      throw error;
+    }
+  }
+
+  /** Write down documents, and up to where the server's changes are known then. */
+  private async learn(cursor: string, take: (stores: Stores) => Promise<Key[]>): Promise<void> {
+    const learned = await this.database.write(async (stores) => {
+      await stores.meta.put({ name: "cursor", cursor });
+      return take(stores);
+    });
+    if (learned.length > 0) this.options.changed(learned);
   }
 
   private async request(path: string, body?: object): Promise<unknown> {
@@ -199,7 +229,8 @@ export class Sender {
     }
     this.options.reached(true);
     const seconds = Number(response.headers.get("Retry-After"));
-    throw new Unreached(`the server answered ${response.status}`, false, seconds * 1000 || 0);
+    const { status } = response;
+    throw new Unreached(`the server answered ${status}`, false, seconds * 1000 || 0, status);
   }
 
   private pause(milliseconds: number): Promise<void> {
@@ -212,6 +243,14 @@ export class Sender {
       };
     });
   }
+}
+
+async function learnAll(stores: Stores, documents: KnownDocument[]): Promise<Key[]> {
+  const fresh: Key[] = [];
+  for (const document of documents) {
+    if (await learn(stores, document)) fresh.push(document);
+  }
+  return fresh;
 }
 
 /** What counts as the answer to a change that the server said nothing of. */
@@ -230,6 +269,8 @@ class Unreached extends Error {
     readonly offline: boolean,
     /** Milliseconds that the server asks to wait. */
     readonly retryAfter = 0,
+    /** Of the answer to the whole request. */
+    readonly status?: number,
   ) {
     super(text);
   }
