@@ -258,15 +258,17 @@ async def test_a_document_begun_anew_is_newer_than_a_deletion_with_a_higher_numb
 ) -> None:
     page = await browser.page("page", server.url)
     await page.run(
+        "window.told = {};"
+        "const on = (name, handler) => { told[name] = handler; };"
+        "const socket = { connected: false, emit() {}, off() {}, on };"
+        "window.documents = await client.OfflineDataManager.open({ socket });"
+    )
+    await page.until(ASKED_SINCE)
+    await page.run(
         "const known = (version, timestamp, data) => ({ type: 'note', documentId: 'n1', data,"
         "  version: { version, timestamp, author: '', checksum: '' } });"
-        "const heard = [];"
-        "const socket = { connected: false, emit() {}, off() {}, on: (_, f) => heard.push(f) };"
-        "window.documents = await client.OfflineDataManager.open({ socket });"
-        "while (!documents.isSender) await new Promise((done) => setTimeout(done, 10));"
-        "const tell = heard[1];"
         "for (const payload of [known(5, 1000, null), known(1, 2000, { n: 1 }), known(4, 500, {})])"
-        "  tell({ payload });"
+        "  told.document_changed({ payload });"
     )
     await page.until("documents.get('note', 'n1')")
     assert await page.document("note", "n1") == {"n": 1}

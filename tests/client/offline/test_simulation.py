@@ -166,7 +166,7 @@ async def assert_nothing_was_lost(devices: Sequence[Device], nodes: Nodes) -> No
 
 
 async def disagree(devices: Sequence[Device]) -> None:
-    """Let two of them change the same in ignorance of each other: a conflict, whatever came before."""
+    """Let two of them change the same unknowingly: a conflict, whatever came before."""
     for each in devices:
         each.proxy.blackhole()
     for each in devices[:2]:
