@@ -46,23 +46,28 @@ class Book:
         await asyncio.gather(*self._commits, return_exceptions=True)
         await self._journal.close()
 
-    async def commit(self, make: Callable[[], list[Delta]]) -> None:
+    async def commit(
+        self, make: Callable[[], list[Delta]], then: Callable[[], None] | None = None
+    ) -> None:
         """Make changes, write them, show them.
 
-        Whoever is cancelled here finds them made nevertheless.
+        Whoever is cancelled here finds them made nevertheless, and told of.
 
         Args:
             make: called when nobody else changes anything; what it raises is raised here.
+            then: called once they are seen, where there were any; must not raise.
 
         Raises:
             StoreUnavailableError: nothing has changed.
         """
-        task = asyncio.create_task(self._commit(make))
+        task = asyncio.create_task(self._commit(make, then))
         self._commits.add(task)
         task.add_done_callback(self._commits.discard)
         await asyncio.shield(task)
 
-    async def _commit(self, make: Callable[[], list[Delta]]) -> None:
+    async def _commit(
+        self, make: Callable[[], list[Delta]], then: Callable[[], None] | None
+    ) -> None:
         async with self.lock:
             deltas = [delta for delta in make() if delta != Delta()]
             if not deltas:
@@ -75,3 +80,5 @@ class Book:
             for key, body in before.items():
                 if self.replica.body(key) != body:
                     self._on_change(key)
+            if then is not None:
+                then()

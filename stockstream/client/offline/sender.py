@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from stockstream.client.offline.book import Book
 from stockstream.client.offline.items import ItemState, OfflineItem, SyncFailure, SyncSuccess
+from stockstream.client.offline.replica import Delta
 from stockstream.client.offline.server import SyncServer
 from stockstream.client.refusals import refusal
 from stockstream.core.backoff import Backoff
@@ -139,20 +140,27 @@ class Sender:
         return await self._settle(batch, results)
 
     async def _refuse(self, item: OfflineItem, error: RefusedError) -> None:
-        rules = self._book.rules
-        await self._book.commit(lambda: [rules.refuse(item.id, error.code, error.message)])
-        self._tell_failure(item, error)
+        await self._book.commit(
+            lambda: [self._book.rules.refuse(item.id, error.code, error.message)],
+            lambda: self._tell_failure(item, error),
+        )
 
     async def _settle(self, batch: Sequence[OfflineItem], results: Sequence[SyncResult]) -> bool:
         pairs = list(zip(batch, results, strict=True))
         put_off = [(item, error) for item, result in pairs if (error := _not_now(result))]
         later = {item.id for item, _ in put_off}
         settled = [(item, result) for item, result in pairs if item.id not in later]
-        rules = self._book.rules
-        # They are of different documents: none depends on another one.
-        await self._book.commit(lambda: [rules.settle(result) for _, result in settled])
-        for item, result in settled:
-            self._tell(item, result)
+        taken: list[tuple[OfflineItem, SyncResult]] = []
+
+        def settle() -> list[Delta]:
+            # They are of different documents: none depends on another one.
+            deltas = [self._book.rules.settle(result) for _, result in settled]
+            # What an answer that came late has settled already is told once.
+            pairs = zip(settled, deltas, strict=True)
+            taken.extend(pair for pair, delta in pairs if delta != Delta())
+            return deltas
+
+        await self._book.commit(settle, lambda: self._tell_all(taken))
         for item, error in put_off:
             await self._put_off(item, error)
         if any(_is_about_its_base(error) for _, error in put_off):
@@ -161,12 +169,20 @@ class Sender:
 
     async def _put_off(self, item: OfflineItem, error: RefusedError) -> None:
         rules = self._book.rules
-        if item.retry_count < self._pace.max_retries:
-            await self._book.commit(lambda: [rules.put_back([item], tried=True)])
-        else:
-            code = getattr(error, "given", error.code)
-            await self._book.commit(lambda: [rules.give_up([item], code, error.message)])
-        self._tell_failure(item, error)
+        code = getattr(error, "given", error.code)
+        again = item.retry_count < self._pace.max_retries
+        await self._book.commit(
+            lambda: [
+                rules.put_back([item], tried=True)
+                if again
+                else rules.give_up([item], code, error.message)
+            ],
+            lambda: self._tell_failure(item, error),
+        )
+
+    def _tell_all(self, settled: Sequence[tuple[OfflineItem, SyncResult]]) -> None:
+        for item, result in settled:
+            self._tell(item, result)
 
     def _tell(self, item: OfflineItem, result: SyncResult) -> None:
         if result.conflict:

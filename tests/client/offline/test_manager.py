@@ -10,6 +10,8 @@ import pytest
 from stockstream import OfflineDataManager, StockClient
 from stockstream.client import ConnectionState
 from stockstream.client.offline import ItemState
+from stockstream.client.offline.journal import Journal
+from stockstream.client.offline.replica import Delta
 from stockstream.client.offline.server import SyncServer
 from stockstream.errors import (
     ForbiddenError,
@@ -22,7 +24,7 @@ from stockstream.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from stockstream.model.document import Refusal
+from stockstream.model.document import Refusal, SyncStatus
 from tests.client.clients import Waits, in_state
 from tests.client.offline.devices import LIST, device, server, stored, versions
 from tests.support.ports import free_port
@@ -260,6 +262,29 @@ async def test_a_broken_connection_is_no_failure_of_a_change(tmp_path: Path) -> 
             await wait_until(lambda: not one.documents.online, "the loss")
         assert one.online == [True, False] * 3
         await wait_until(lambda: not one.documents._tasks, "the end of what was for a connection")
+
+
+async def test_an_answer_is_told_although_the_connection_is_lost_while_it_is_written_down(
+    tmp_path: Path,
+) -> None:
+    port, write = free_port(), Journal.write
+    answered, lost = asyncio.Event(), asyncio.Event()
+
+    async def slow(journal: Journal, deltas: list[Delta]) -> None:
+        if any(delta.removed for delta in deltas):
+            answered.set()
+            await lost.wait()
+        await write(journal, deltas)
+
+    async with device(f"http://127.0.0.1:{port}", tmp_path / "queue.db") as one:
+        with patch.object(Journal, "write", slow):
+            async with server(tmp_path, port=port):
+                await one.documents.save(LIST, "main", {"symbols": []})
+                await answered.wait()
+            await wait_until(lambda: not one.documents.online, "the loss")
+            lost.set()
+            await wait_until(lambda: one.documents.pending_sync_count == 0, "the answer")
+        assert [each.status for each in one.successes] == [SyncStatus.APPLIED]
 
 
 async def test_another_connection_waits_for_nothing_of_the_one_before(tmp_path: Path) -> None:
