@@ -177,7 +177,8 @@ class OfflineDataManager(UserView):
         Args:
             type: of the document: ``watchlist``, ``alert``, ``drawing``, ``note``, ``settings``, …
             document_id: which one; made up by the program.
-            data: the whole document from now on: a JSON object of at most 64 KB.
+            data: the whole document from now on: a JSON object of at most 64 KB. It counts as a
+                change of what :meth:`get` returns at this moment.
             strategy: what decides where others have changed it too.
 
         Returns:
@@ -281,6 +282,8 @@ class OfflineDataManager(UserView):
     ) -> str:
         item_id = uuid4().hex
         key = read_key(kind, document_id, item_id)
+        # Now: others may change it before this one gets its turn.
+        seen = self._rules.seen(key)
         await self._book.commit(
             lambda: [
                 self._rules.change(
@@ -288,6 +291,7 @@ class OfflineDataManager(UserView):
                     body,
                     item_id=item_id,
                     timestamp=_now(),
+                    seen=seen,
                     strategy=strategy or self._strategy,
                     resolves=resolves,
                 )

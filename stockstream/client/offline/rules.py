@@ -5,7 +5,7 @@ is ever sent; those behind it are made anew on what the server made of it.
 """
 
 from collections.abc import Collection, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -29,6 +29,15 @@ MAX_SIZE: Final = 64_000_000
 DELETIONS_KEPT: Final = 90 * 86_400_000
 
 
+class Seen(NamedTuple):
+    """What a user sees of a document."""
+
+    #: Canonical JSON; None: there is none.
+    body: str | None
+    #: The server's version of it, 0 where there is none; None: changes that wait are part of it.
+    version: int | None
+
+
 class Rules:
     """Says what has to change, and changes nothing.
 
@@ -45,6 +54,11 @@ class Rules:
 
     # --- what the program does ----------------------------------------------------------------
 
+    def seen(self, key: DocumentKey) -> Seen:
+        """Return what the user sees of a document: whatever he does now, he does to this."""
+        version = None if self._replica.line(key) else self._version(key)
+        return Seen(self._replica.body(key), version)
+
     def change(
         self,
         key: DocumentKey,
@@ -52,22 +66,33 @@ class Rules:
         *,
         item_id: str,
         timestamp: int,
+        seen: Seen | None = None,
         strategy: str | None = None,
         resolves: str | None = None,
     ) -> Delta:
         """Add a change at the end of the queue.
 
+        Args:
+            key: which document.
+            body: what it becomes.
+            item_id: of the change.
+            timestamp: ms since the epoch.
+            seen: what the user saw when he made it; others may have changed it since. None: what
+                he sees now.
+            strategy: what decides where others have changed it too.
+            resolves: the conflict that it decides.
+
         Raises:
             QueueFullError: there is no room for it.
         """
         replica = self._replica
-        held = replica.held.get(key)
-        base: int | None = held.version.version if held else 0
-        before = replica.body(key)
-        if replica.line(key):
-            base = None
-        elif resolves is not None:
-            conflict = replica.conflicts[resolves]
+        before, base = seen or self.seen(key)
+        if base is None or replica.line(key):
+            # It comes behind others of this device, which may have been settled just now.
+            now = replica.body(key)
+            before, body = now, rebase(before, body, now).ours
+            base = None if replica.line(key) else self._version(key)
+        elif conflict := replica.conflicts.get(resolves or ""):
             base, before = conflict.server_version.version, _canonical(conflict.server_data)
         item = OfflineItem(
             id=item_id,
@@ -261,6 +286,10 @@ class Rules:
         )
 
     # ------------------------------------------------------------------------------------------
+
+    def _version(self, key: DocumentKey) -> int:
+        held = self._replica.held.get(key)
+        return held.version.version if held else 0
 
     def _being_sent(self, batch: Iterable[OfflineItem]) -> list[OfflineItem]:
         now = (self._replica.items.get(item.id) for item in batch)

@@ -92,6 +92,46 @@ async def test_other_devices_hear_at_once(tmp_path: Path) -> None:
         assert [each.data for each in one.changed] == [{"symbols": ["AAPL"]}, None]
 
 
+async def test_what_comes_while_a_change_waits_to_be_written_down_is_not_undone_by_it(
+    tmp_path: Path,
+) -> None:
+    write, hears, go_on = Journal.write, asyncio.Event(), asyncio.Event()
+    async with (
+        server(tmp_path) as node,
+        device(node.url, tmp_path / "one.db") as one,
+        device(node.url, tmp_path / "two.db") as two,
+    ):
+        await one.documents.save(LIST, "main", {"a": 1, "b": 1})
+        await wait_until(lambda: two.documents.get(LIST, "main"), "the news")
+
+        async def slow(journal: Journal, deltas: list[Delta]) -> None:
+            if journal is two.documents._book._journal and not hears.is_set():
+                hears.set()
+                await go_on.wait()
+            await write(journal, deltas)
+
+        with patch.object(Journal, "write", slow):
+            await one.documents.save(LIST, "main", {"a": 2, "b": 1})
+            await hears.wait()
+            assert two.documents.get(LIST, "main") == {"a": 1, "b": 1}
+            saving = asyncio.create_task(two.documents.save(LIST, "main", {"a": 1, "b": 2}))
+            await asyncio.sleep(0)
+            go_on.set()
+            await saving
+        assert two.documents.get(LIST, "main") == {"a": 2, "b": 2}
+        assert await two.documents.synced()
+        assert await stored(node) == {"main": {"a": 2, "b": 2}}
+
+
+async def test_changes_that_are_made_at_once_are_all_kept(tmp_path: Path) -> None:
+    async with server(tmp_path) as node, device(node.url, tmp_path / "queue.db") as one:
+        save = one.documents.save
+        await asyncio.gather(save("note", "n", {"a": 1}), save("note", "n", {"b": 1}))
+        assert one.documents.get("note", "n") == {"a": 1, "b": 1}
+        assert await one.documents.synced()
+        assert await stored(node) == {"n": {"a": 1, "b": 1}}
+
+
 async def test_what_was_missed_offline_is_caught_up_with_in_pages(tmp_path: Path) -> None:
     async with server(tmp_path) as node:
         async with device(node.url, tmp_path / "one.db", sync_batch_size=100) as one:

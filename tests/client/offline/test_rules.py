@@ -52,6 +52,43 @@ async def test_changes_of_one_document_are_sent_one_after_the_other_on_what_beca
     assert await server.bodies() == {LIST: one.replica.body(LIST)}
 
 
+async def test_a_change_is_one_of_what_its_user_saw() -> None:
+    server = ServerRules(strategy="manual")
+    one, other = Device(server), Device(server)
+    one.edit(LIST, {"a": 1, "b": 1})
+    await settled(one, other)
+    saw = other.rules.seen(LIST)
+    one.edit(LIST, {"a": 2, "b": 1})
+    await settled(one, other)
+    other.commit(other.rules.change(LIST, '{"a":1,"b":2}', item_id="x", timestamp=0, seen=saw))
+    assert seen(other) == {"a": 2, "b": 2}
+    await settled(other)
+    assert await server.bodies() == {LIST: '{"a":2,"b":2}'}
+
+    saw = other.rules.seen(LIST)
+    one.edit(LIST, {"a": 3, "b": 2})
+    await settled(one, other)
+    # Of what both touched the server decides, although its newest version was known.
+    other.commit(other.rules.change(LIST, '{"a":4,"b":2}', item_id="y", timestamp=0, seen=saw))
+    await settled(other)
+    assert list(other.replica.conflicts) == ["y"]
+
+
+async def test_a_change_on_one_that_was_settled_meanwhile_is_made_on_what_became_of_it() -> None:
+    server = ServerRules()
+    one, other = Device(server), Device(server)
+    one.edit(LIST, {"a": 1})
+    await settled(one, other)
+    other.edit(LIST, {"a": 1, "b": 1})
+    await settled(other)
+    one.edit(LIST, {"a": 2})
+    saw = one.rules.seen(LIST)
+    await settled(one)
+    one.commit(one.rules.change(LIST, '{"a":2,"c":1}', item_id="x", timestamp=0, seen=saw))
+    await settled(one)
+    assert await server.bodies() == {LIST: '{"a":2,"b":1,"c":1}'}
+
+
 async def test_a_chain_that_touches_what_others_changed_leaves_it_to_the_server() -> None:
     server = ServerRules(strategy="manual")
     one, other = Device(server), Device(server)
