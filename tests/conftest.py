@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.postgres_server import PostgresServer, running_postgres
 from tests.support.recordings import RECORDED_DAY, RECORDINGS
 from tests.support.redis_server import RedisServer, running_redis
+from tests.support.timescale_server import TimescaleServer, running_timescale
 
 # No server that a test starts leaves a file behind, or reads what another one left.
 os.environ.setdefault("STOCKSTREAM_HISTORY_URL", "memory")
@@ -92,3 +93,17 @@ def shared_postgres() -> Iterator[PostgresServer]:
 def postgres_url(shared_postgres: PostgresServer) -> str:
     """The address of an empty database. Tests that stop a server use `running_postgres`."""
     return shared_postgres.new_database()
+
+
+@pytest.fixture(scope="session")
+def shared_timescale() -> Iterator[TimescaleServer]:
+    """One TimescaleDB for the whole run; ask for `timescale_url` instead."""
+    with running_timescale() as server:
+        yield server
+
+
+@pytest.fixture
+def timescale_url(shared_timescale: TimescaleServer) -> str:
+    """The address of a TimescaleDB without any history."""
+    shared_timescale.empty()
+    return shared_timescale.url

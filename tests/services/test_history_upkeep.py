@@ -13,15 +13,25 @@ from stockstream.model import Timeframe
 from stockstream.services.calendars import Calendars
 from stockstream.services.history_upkeep import HistoryUpkeep
 from stockstream.storage.sql.history import SqlHistory
-from tests.storage.histories import AAPL, DAY, MINUTE, MONDAY, bar, counted, part, query, tick
+from tests.storage.histories import (
+    AAPL,
+    DATABASES,
+    DAY,
+    MINUTE,
+    MONDAY,
+    bar,
+    counted,
+    empty_database,
+    part,
+    query,
+    tick,
+)
 from tests.support.clock import ManualClock
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlHistory]:
-    file = f"sqlite:///{tmp_path / 'history.db'}"
-    url = file if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    history = SqlHistory(url)
+    history = SqlHistory(empty_database(request.param, request, tmp_path))
     try:
         yield history
     finally:

@@ -2,6 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
 
 from stockstream.core.bar_parts import BarPart
 from stockstream.core.bar_reading import BarQuery
@@ -18,6 +21,17 @@ DAY = 24 * HOUR
 MONDAY = 1_709_510_400_000
 AAPL, MSFT = Symbol("AAPL"), Symbol("MSFT")
 UTC_DAYS = SessionDays((), ())
+#: Kinds of databases.
+DATABASES = ("sqlite", "postgresql", "timescale")
+_FIXTURES = {"postgresql": "postgres_url", "timescale": "timescale_url"}
+
+
+def empty_database(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
+    """Return the address of an empty database of that kind; a file is in the folder."""
+    if kind == "sqlite":
+        return f"sqlite:///{folder / 'history.db'}"
+    url: str = request.getfixturevalue(_FIXTURES[kind])
+    return url
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from stockstream.model import Bar, Symbol, Timeframe
 from stockstream.ports import HistoryStore
 from tests.storage.histories import (
     AAPL,
+    DATABASES,
     DAY,
     HOUR,
     MINUTE,
@@ -22,6 +23,7 @@ from tests.storage.histories import (
     UTC_DAYS,
     bar,
     counted,
+    empty_database,
     opened,
     part,
     query,
@@ -31,12 +33,10 @@ from tests.storage.histories import (
 M1, H1, H4, D1, W1 = Timeframe.M1, Timeframe.H1, Timeframe.H4, Timeframe.D1, Timeframe.W1
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["memory", *DATABASES])
 async def history(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[HistoryStore]:
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_url")
-    else:
-        url = "memory" if request.param == "memory" else f"sqlite:///{tmp_path}/history.db"
+    kind = request.param
+    url = kind if kind == "memory" else empty_database(kind, request, tmp_path)
     async with opened(url) as history:
         yield history
 

@@ -100,13 +100,12 @@ class Postgres:
         )
         # What one answer is made of is of one moment.
         self.reader = self.writer.execution_options(isolation_level="REPEATABLE READ")
-        #: Days that are known to have a partition; None where TimescaleDB sees to it.
-        self._days: set[int] | None = None
-        self._looked = False
+        self._partitioned: bool | None = None
 
     def insert_ticks(self, connection: Connection, ticks: Sequence[Tick]) -> None:
         """See :class:`Flavour`."""
-        self._ensure_partitions(connection, {tick.timestamp // _DAY_MS for tick in ticks})
+        if self._is_partitioned(connection):
+            _ensure_partitions(connection, {tick.timestamp // _DAY_MS for tick in ticks})
         connection.exec_driver_sql(
             "INSERT INTO ticks SELECT * FROM unnest(%s::text[], %s::bigint[], %s::smallint[],"
             " %s::float8[], %s::float8[], %s::float8[], %s::float8[]) ON CONFLICT DO NOTHING",
@@ -129,34 +128,39 @@ class Postgres:
 
     def expire_ticks(self, connection: Connection, before_ms: int) -> None:
         """See :class:`Flavour`."""
-        if timescale.is_installed(connection):
+        if not self._is_partitioned(connection):
             timescale.drop_before(connection, before_ms)
             return
         for day in _partitions(connection):
             if (day + 1) * _DAY_MS <= before_ms:
                 connection.execute(text(f"DROP TABLE IF EXISTS {_PARTITION}{day}"))
-                if self._days is not None:
-                    self._days.discard(day)
 
-    def _ensure_partitions(self, connection: Connection, days: set[int]) -> None:
-        if not self._looked:
-            self._days = None if timescale.is_installed(connection) else set()
-            self._looked = True
-        if self._days is None or days <= self._days:
-            return
-        # Creating one locks out all others for a moment; nodes that do so at once wait in line.
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('stockstream partitions'))"))
-        for day in sorted(days - set(_partitions(connection))):
-            # Values of a partition can't be parameters; these are numbers.
-            start, end = day * _DAY_MS, (day + 1) * _DAY_MS
-            connection.execute(
-                text(
-                    f"CREATE TABLE {_PARTITION}{day} PARTITION OF ticks"
-                    f" FOR VALUES FROM ({start}) TO ({end})"
-                )
+    def _is_partitioned(self, connection: Connection) -> bool:
+        """Return whether ticks have partitions of ours; else TimescaleDB sees to them.
+
+        What was there when the table was made decides: the extension may have come since.
+        """
+        if self._partitioned is None:
+            kind = text("SELECT relkind = 'p' FROM pg_class WHERE oid = 'ticks'::regclass")
+            self._partitioned = bool(connection.scalar(kind))
+        return self._partitioned
+
+
+def _ensure_partitions(connection: Connection, days: set[int]) -> None:
+    # Each time, for another node may have dropped what was seen here.
+    if not days - set(_partitions(connection)):
+        return
+    # Creating one locks out all others for a moment; nodes that do so at once wait in line.
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('stockstream partitions'))"))
+    for day in sorted(days - set(_partitions(connection))):
+        # Values of a partition can't be parameters; these are numbers.
+        start, end = day * _DAY_MS, (day + 1) * _DAY_MS
+        connection.execute(
+            text(
+                f"CREATE TABLE {_PARTITION}{day} PARTITION OF ticks"
+                f" FOR VALUES FROM ({start}) TO ({end})"
             )
-        # Another node may drop what was seen here: the next batch looks again.
-        self._days = set()
+        )
 
 
 def _partitions(connection: Connection) -> list[int]:
