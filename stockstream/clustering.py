@@ -21,7 +21,8 @@ from stockstream.gateway.shared_rooms import SharedRooms
 from stockstream.gateway.shared_sessions import SharedSessions
 from stockstream.model import Symbol
 from stockstream.model.reference import Reference
-from stockstream.ports import Clock, QuoteProvider, QuoteSink
+from stockstream.ports import Clock, QuoteSink
+from stockstream.provider_ports import QuoteProvider
 from stockstream.services.bars import BarService
 from stockstream.services.clustered import ClusteredStreaming
 from stockstream.services.deriving import Derivations

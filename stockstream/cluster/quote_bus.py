@@ -11,6 +11,7 @@ import structlog
 from stockstream.clock import wait_until
 from stockstream.cluster.canary import Canary
 from stockstream.cluster.link import STORE, RedisLink
+from stockstream.cluster.missed import read_missed
 from stockstream.cluster.quote_log import LoggedState, QuoteLog
 from stockstream.cluster.subscriber import Listener, Subscriber, connect
 from stockstream.cluster.watch import (
@@ -30,8 +31,6 @@ from stockstream.ports import Clock
 log = structlog.get_logger(__name__)
 
 _BACKOFF: Final = Backoff(initial=0.1, maximum=2.0, jitter=0.9)
-# Symbols that are caught up between two looks at how much has gathered.
-_CHUNK: Final = 50
 # Turns of the loop in which it has read what its sockets have.
 _TURNS: Final = 3
 # Bytes of updates that are held for putting them in order; with more, snapshots take their place.
@@ -360,33 +359,17 @@ class QuoteBus:
     async def _catch_up(self) -> None:
         """Deliver what was missed since the last connection, and what came meanwhile."""
         live = [watch for watch in self._watches.values() if watch.phase is Phase.LIVE]
-        missed: list[BusUpdate] = []
-        size = 0
-        for start in range(0, len(live), _CHUNK):
-            if size + self._held_bytes > self._held_limit:
-                self._give_up(live[start:])
-                break
-            chunk = live[start : start + _CHUNK]
-            read = await self._log.read([watch.symbol for watch in chunk], self.position)
-            for watch, found in zip(chunk, read, strict=True):
-                if found is None:
-                    # Redis forgot the symbol: whatever comes next begins anew, and is heard.
-                    continue
-                updates = (
-                    await self._log.begun(watch.symbol, found, watch.offset)
-                    if isinstance(found, LoggedState)
-                    else found
-                )
-                if updates is None:
-                    self._give_up([watch])
-                else:
-                    missed += (BusUpdate(watch.symbol, *update) for update in updates)
-                    size += sum(len(payload) for _, payload in updates)
+        missed, lost = await read_missed(
+            self._log, live, self.position, room=lambda: self._held_limit - self._held_bytes
+        )
+        self._give_up(lost)
         await self._hear_up_to(max((update.offset for update in missed), default=0))
         self._end_hold(missed)
 
     def _give_up(self, watches: Sequence[Watch]) -> None:
         """Have watches start again with a snapshot."""
+        # Some have left meanwhile.
+        watches = [watch for watch in watches if self._watches.get(watch.symbol) is watch]
         self.gaps += len(watches)
         for watch in watches:
             watch.phase = Phase.CONFIRMED

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from stockstream.errors import ConfigError
-from stockstream.ports import Clock, QuoteProvider
+from stockstream.ports import Clock
+from stockstream.provider_ports import QuoteProvider
 from stockstream.providers.replay import ReplayProvider
 from stockstream.providers.simulated import SimulatedProvider
 

@@ -11,7 +11,8 @@ import structlog
 
 from stockstream.errors import ConfigError
 from stockstream.model import Quote, Symbol
-from stockstream.ports import BarSource, Clock, QuoteFeed, QuotePoller
+from stockstream.ports import Clock
+from stockstream.provider_ports import BarSource, QuoteFeed, QuotePoller
 from stockstream.providers.recording import Recording
 from stockstream.providers.replay_progress import ReplayProgress
 

@@ -6,7 +6,8 @@ from typing import Final
 
 from stockstream.errors import ConfigError
 from stockstream.model import Bar, Symbol, Timeframe
-from stockstream.ports import BarSource, Clock, PollLimits, QuoteBatch, QuoteFeed, QuotePoller
+from stockstream.ports import Clock
+from stockstream.provider_ports import BarSource, PollLimits, QuoteBatch, QuoteFeed, QuotePoller
 from stockstream.providers.listing import Listing, Market
 
 # Symbols whose beginnings are remembered; more than these only cost time.

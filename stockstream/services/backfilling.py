@@ -10,7 +10,8 @@ from stockstream.core.bar_reading import BarQuery
 from stockstream.core.spans import gaps
 from stockstream.errors import ProviderError, UnavailableError
 from stockstream.model import Bar, Symbol
-from stockstream.ports import BarSource, Clock, HistoryStore
+from stockstream.ports import Clock, HistoryStore
+from stockstream.provider_ports import BarSource
 from stockstream.services.bar_history import cleaned
 from stockstream.services.stored_series import Series
 

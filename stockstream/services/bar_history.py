@@ -12,7 +12,8 @@ from stockstream.core.bar_rules import aggregate, is_sound
 from stockstream.core.bars import Mark
 from stockstream.errors import ProviderError, TemporaryProviderError, UnavailableError
 from stockstream.model import Bar, Symbol, Timeframe
-from stockstream.ports import BarSource, Clock
+from stockstream.ports import Clock
+from stockstream.provider_ports import BarSource
 
 #: The numbers of bars that are asked for: few sizes, so that most askers share an answer.
 DEPTHS: Final = (100, 1_000)

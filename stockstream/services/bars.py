@@ -21,7 +21,8 @@ from stockstream.errors import (
     UnavailableError,
 )
 from stockstream.model import Bar, Quote, Symbol, Timeframe
-from stockstream.ports import BarSource, Clock
+from stockstream.ports import Clock
+from stockstream.provider_ports import BarSource
 from stockstream.services.backfilling import Backfill
 from stockstream.services.bar_history import Answer, BarHistory, BarHistoryLimits
 from stockstream.services.history_writer import ProvidedBars

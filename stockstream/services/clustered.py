@@ -23,7 +23,8 @@ from stockstream.errors import StoreUnavailableError
 from stockstream.model import Position, StockUpdate, Symbol
 from stockstream.model.reference import Reference
 from stockstream.model.topics import STREAM_STARTED, STREAM_STOPPED, QuoteFailure
-from stockstream.ports import Clock, QuoteHistory, QuoteProvider, QuoteSink
+from stockstream.ports import Clock, QuoteHistory, QuoteSink
+from stockstream.provider_ports import QuoteProvider
 from stockstream.services.bars import BarService
 from stockstream.services.committing import Committer
 from stockstream.services.deriving import Derivations

@@ -16,7 +16,8 @@ from stockstream.core.derivation import REASONS, Derivation
 from stockstream.errors import SubscriptionLimitError
 from stockstream.model import Bar, Quote, StockUpdate, Symbol, Timeframe
 from stockstream.model.derived import Derived
-from stockstream.ports import BarSource, QuoteSink
+from stockstream.ports import QuoteSink
+from stockstream.provider_ports import BarSource
 
 log = structlog.get_logger(__name__)
 
@@ -228,7 +229,7 @@ class BarsOfOthers:
     async def fetch_bars(
         self, symbol: Symbol, timeframe: Timeframe, *, end_ms: int, limit: int
     ) -> Sequence[Bar]:
-        """See :meth:`stockstream.ports.BarSource.fetch_bars`; none of a derived symbol."""
+        """See :meth:`stockstream.provider_ports.BarSource.fetch_bars`; none of a derived symbol."""
         if symbol in self._derived:
             return ()
         return await self._bars.fetch_bars(symbol, timeframe, end_ms=end_ms, limit=limit)

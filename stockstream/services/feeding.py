@@ -11,7 +11,8 @@ import structlog
 from stockstream.core.backoff import Backoff
 from stockstream.errors import PermanentProviderError, ProviderError, TemporaryProviderError
 from stockstream.model import Quote, Symbol
-from stockstream.ports import Clock, QuoteFeed
+from stockstream.ports import Clock
+from stockstream.provider_ports import QuoteFeed
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,8 @@ from stockstream.core.circuit_breaker import CircuitBreaker, CircuitState
 from stockstream.core.poll_schedule import PollSchedule
 from stockstream.errors import PermanentProviderError, ProviderError, TemporaryProviderError
 from stockstream.model import Quote, Symbol
-from stockstream.ports import Clock, QuoteBatch, QuotePoller
+from stockstream.ports import Clock
+from stockstream.provider_ports import QuoteBatch, QuotePoller
 
 log = structlog.get_logger(__name__)
 

@@ -14,7 +14,8 @@ from stockstream.errors import ProviderError
 from stockstream.model import Quote, StockUpdate, Symbol
 from stockstream.model.reference import Reference
 from stockstream.model.topics import STOCK_UPDATE_ERROR, QuoteFailure
-from stockstream.ports import Clock, QuoteProvider
+from stockstream.ports import Clock
+from stockstream.provider_ports import QuoteProvider
 from stockstream.services.bars import BarService
 from stockstream.services.deriving import Derivations
 from stockstream.services.event_bus import EventBus

@@ -9,7 +9,8 @@ from stockstream.core.allocation import allocate
 from stockstream.core.circuit_breaker import CircuitState
 from stockstream.errors import ProviderError
 from stockstream.model import Quote, Symbol
-from stockstream.ports import Clock, QuoteProvider
+from stockstream.ports import Clock
+from stockstream.provider_ports import QuoteProvider
 from stockstream.services.feeding import FeedLoop
 from stockstream.services.polling import PollingLoop
 

@@ -25,7 +25,8 @@ from stockstream.model.topics import (
     STREAM_STARTED,
     STREAM_STOPPED,
 )
-from stockstream.ports import Clock, QuoteProvider, QuoteRecorder, QuoteSink, QuoteStore
+from stockstream.ports import Clock, QuoteRecorder, QuoteSink, QuoteStore
+from stockstream.provider_ports import QuoteProvider
 from stockstream.services.bars import BarService
 from stockstream.services.deriving import Derivations
 from stockstream.services.event_bus import EventBus

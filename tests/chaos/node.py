@@ -10,7 +10,8 @@ import msgspec
 from stockstream.cli import main
 from stockstream.errors import TemporaryProviderError
 from stockstream.model import Quote, Symbol
-from stockstream.ports import BarSource, Clock, PollLimits, QuoteBatch, QuoteFeed, QuotePoller
+from stockstream.ports import Clock
+from stockstream.provider_ports import BarSource, PollLimits, QuoteBatch, QuoteFeed, QuotePoller
 from stockstream.providers import ProviderSettings
 
 _prices = msgspec.json.Decoder(dict[str, float])

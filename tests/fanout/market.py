@@ -32,7 +32,7 @@ def price_of(seq: int) -> float:
 
 
 class Market:
-    """A :class:`stockstream.ports.QuoteFeed` in which the n-th price of a symbol is known."""
+    """A :class:`~stockstream.provider_ports.QuoteFeed` whose n-th price of a symbol is known."""
 
     symbol_limit = None
 

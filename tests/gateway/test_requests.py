@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from stockstream.gateway.requests import MAX_REQUESTS
 from stockstream.model import Bar, Symbol, Timeframe
-from stockstream.ports import BarSource
+from stockstream.provider_ports import BarSource
 from stockstream.wire.packets import WireForm
 from tests.gateway.nodes import Client, running, until
 from tests.support.providers import FakePoller, FakeProvider, down, unknown

@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 
 from stockstream.model import Bar, Quote, Symbol, Timeframe
-from stockstream.ports import BarSource, QuoteFeed, QuotePoller, QuoteProvider
+from stockstream.provider_ports import BarSource, QuoteFeed, QuotePoller, QuoteProvider
 from tests.support.clock import ManualClock
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from stockstream.core.circuit_breaker import CircuitState
 from stockstream.errors import PermanentProviderError, ProviderError
 from stockstream.model import Quote, Symbol
-from stockstream.ports import PollLimits
+from stockstream.provider_ports import PollLimits
 from stockstream.services.polling import PollingLoop
 from tests.support.clock import ManualClock
 from tests.support.providers import FakePoller, down, unknown

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 
 from stockstream.errors import PermanentProviderError, ProviderError, TemporaryProviderError
 from stockstream.model import Quote, Symbol
-from stockstream.ports import BarSource, PollLimits, QuoteBatch, QuoteFeed, QuotePoller
+from stockstream.provider_ports import BarSource, PollLimits, QuoteBatch, QuoteFeed, QuotePoller
 
 NO_LIMITS = PollLimits(max_concurrent=100)
 
@@ -21,7 +21,7 @@ def unknown(symbol: Symbol) -> PermanentProviderError:
 
 
 class FakePoller:
-    """A :class:`stockstream.ports.QuotePoller`; a symbol without a price has no quote yet."""
+    """A :class:`~stockstream.provider_ports.QuotePoller`; what has no price has no quote yet."""
 
     def __init__(self, limits: PollLimits = NO_LIMITS) -> None:
         self.limits = limits
@@ -73,7 +73,7 @@ class FakePoller:
 
 
 class FakeFeed:
-    """A :class:`stockstream.ports.QuoteFeed` that yields what a test pushes, watched or not."""
+    """A :class:`~stockstream.provider_ports.QuoteFeed` that yields whatever a test pushes."""
 
     def __init__(self, symbol_limit: int | None = None) -> None:
         self.symbol_limit = symbol_limit
@@ -117,7 +117,7 @@ class FakeFeed:
 
 
 class FakeProvider:
-    """A :class:`stockstream.ports.QuoteProvider` of whatever parts it is given."""
+    """A :class:`stockstream.provider_ports.QuoteProvider` of whatever parts it is given."""
 
     name = "fake"
 
