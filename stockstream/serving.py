@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +18,7 @@ from aiohttp import web
 from stockstream.app import Node
 from stockstream.clock import SystemClock
 from stockstream.config import Settings
+from stockstream.engine import Site
 from stockstream.errors import ConfigError, DrainTimeoutError
 from stockstream.model.symbol import Symbol
 from stockstream.model.topics import PERFORMANCE_ALERT, PERFORMANCE_METRICS_COLLECTED
@@ -124,6 +126,7 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     tune_collector()
+    open_as_many_files_as_allowed()
     deadline = asyncio.timeout(None)
     try:
         async with deadline, running_node(settings):
@@ -137,9 +140,8 @@ async def serve(settings: Settings) -> None:
     log.info("stopped")
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> tuple[web.TCPSite, str]:
-    # The kernel's own limit (net.core.somaxconn) is meant to be the one that counts.
-    site = web.TCPSite(runner, settings.host, settings.port, backlog=65_535)
+async def _listen(runner: web.AppRunner, settings: Settings) -> tuple[Site, str]:
+    site = Site(runner, settings.host, settings.port)
     try:
         await site.start()
     except OSError as error:
@@ -162,3 +164,12 @@ def tune_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 20, 50)
+
+
+def open_as_many_files_as_allowed() -> None:
+    """Raise the soft limit of open files, which shells set to 1,024, to the hard one.
+
+    Each client is an open file.
+    """
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 from contextlib import AsyncExitStack
@@ -16,7 +17,7 @@ from stockstream.cli import app
 from stockstream.errors import ConfigError, DrainTimeoutError
 from stockstream.model import StockUpdate, Symbol
 from stockstream.services.streaming import StreamingService
-from stockstream.serving import running_node, serve
+from stockstream.serving import open_as_many_files_as_allowed, running_node, serve
 from tests.gateway.nodes import provided, running, settings, until
 from tests.support.providers import FakePoller, FakeProvider
 from tests.support.wire_client import ClosedByServer
@@ -193,3 +194,13 @@ async def test_a_signal_ends_the_server_in_order(number: signal.Signals) -> None
         loop.remove_signal_handler(each)
     events = [line["event"] for line in logs if line["log_level"] == "info"]
     assert events == ["listening", "draining", "stopped"]
+
+
+def test_server_may_open_as_many_files_as_the_system_allows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard // 2, hard))
+    try:
+        open_as_many_files_as_allowed()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

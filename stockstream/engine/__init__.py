@@ -19,6 +19,7 @@ from stockstream.engine.shell.address import TrustedProxies
 from stockstream.engine.shell.environ import Environ
 from stockstream.engine.shell.event_stream import EventStreams
 from stockstream.engine.shell.front import AppRunner
+from stockstream.engine.shell.site import Site
 from stockstream.engine.sio.manager import Manager
 from stockstream.engine.sio.recovery import SessionRecovery
 from stockstream.engine.sio.server import AsyncServer
@@ -39,6 +40,7 @@ __all__ = [
     "Raw",
     "SessionNotFoundError",
     "SessionRecovery",
+    "Site",
     "TokenBucket",
     "TrustedProxies",
     "UnsupportedError",

@@ -10,6 +10,7 @@ from stockstream import __version__
 from stockstream.app import Node
 from stockstream.clock import SystemClock
 from stockstream.config import load_settings
+from stockstream.engine import Site
 from stockstream.log import configure_logging
 from stockstream.model import Symbol
 from stockstream.services.clustered import ClusteredStreaming
@@ -74,4 +75,4 @@ if __name__ == "__main__":
     configure_logging(settings.log_level, settings.log_format)
     tune_collector()
     orders: dict[str, Order] = {"watch": watch, "flood": flood, "heard": heard, "owned": owned}
-    run(node.runner(), publish, __version__, orders=orders, jobs=node.jobs())
+    run(node.runner(), publish, __version__, orders=orders, jobs=node.jobs(), site=Site)

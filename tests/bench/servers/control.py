@@ -9,6 +9,7 @@ import gc
 import json
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -19,6 +20,9 @@ Publish = Callable[[int, int], Awaitable[None]]
 #: Called with the numbers behind the order's name; what it returns is the answer.
 Order = Callable[..., Awaitable[float]]
 
+MakeSite = Callable[[web.BaseRunner, str, int], web.BaseSite]
+LIKE_MOST: MakeSite = partial(web.TCPSite, backlog=4096)
+
 
 def run(
     runner: web.AppRunner,
@@ -27,6 +31,7 @@ def run(
     *,
     orders: Mapping[str, Order] | None = None,
     jobs: Sequence[Coroutine[Any, Any, None]] = (),
+    site: MakeSite = LIKE_MOST,
 ) -> None:
     """Serves until the process is ended; says on stdout where.
 
@@ -36,16 +41,19 @@ def run(
         version: of the server.
         orders: further ones, by name.
         jobs: what runs beside it.
+        site: what listens.
     """
-    uvloop.run(_serve(runner, publish, version, orders or {}, jobs))
+    uvloop.run(_serve(runner, publish, version, orders=orders or {}, jobs=jobs, site=site))
 
 
 async def _serve(
     runner: web.AppRunner,
     publish: Publish,
     version: str,
+    *,
     orders: Mapping[str, Order],
     jobs: Sequence[Coroutine[Any, Any, None]],
+    site: MakeSite,
 ) -> None:
     async def obey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async for line in reader:
@@ -62,7 +70,7 @@ async def _serve(
         writer.close()
 
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, backlog=4096).start()
+    await site(runner, "127.0.0.1", 0).start()
     control = await asyncio.start_server(obey, "127.0.0.1", 0)
     ports = {
         "port": runner.addresses[0][1],

@@ -8,6 +8,7 @@ from stockstream import __version__
 from stockstream.app import Node
 from stockstream.clock import SystemClock
 from stockstream.config import load_settings
+from stockstream.engine import Site
 from stockstream.log import configure_logging
 from stockstream.serving import tune_collector
 from tests.bench.servers.control import run
@@ -29,4 +30,4 @@ async def publish(first: int, count: int) -> None:
 if __name__ == "__main__":
     configure_logging(settings.log_level, settings.log_format)
     tune_collector()
-    run(node.runner(), publish, __version__)
+    run(node.runner(), publish, __version__, site=Site)

@@ -11,7 +11,7 @@ import pytest
 import socketio
 from aiohttp import web
 
-from stockstream.engine import AppRunner
+from stockstream.engine import AppRunner, Site
 
 PAGE = Path(__file__).parents[3] / "docs" / "engine.md"
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
@@ -80,14 +80,13 @@ async def test_example_of_one_message_for_many_reaches_them(names: dict[str, Any
 async def test_example_of_the_runner_serves(
     names: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ports: list[int] = []
-    site = web.TCPSite
+    addresses: list[tuple[str, int]] = []
 
-    def anywhere(runner: web.AppRunner, *, port: int) -> web.TCPSite:
-        ports.append(port)
-        return site(runner, "127.0.0.1", 0)
+    def anywhere(runner: web.AppRunner, host: str, port: int) -> Site:
+        addresses.append((host, port))
+        return Site(runner, "127.0.0.1", 0)
 
-    monkeypatch.setattr(web, "TCPSite", anywhere)
+    monkeypatch.setattr("stockstream.engine.Site", anywhere)
     lines = "".join(f"    {line}\n" for line in example("AppRunner").splitlines())
     exec(f"async def start(app, sio):\n{lines}    return runner", names)  # noqa: S102 - ours
     runner = await names["start"](names["app"], names["sio"])
@@ -99,4 +98,4 @@ async def test_example_of_the_runner_serves(
             assert await client.call("echo", "hello", timeout=5) == "hello"
     finally:
         await runner.cleanup()
-    assert ports == [8080]
+    assert addresses == [("0.0.0.0", 8080)]
