@@ -11,7 +11,7 @@ from stockstream.model import Bar, Symbol, Tick, Timeframe
 from stockstream.ports import HistoryStore
 from stockstream.storage.sql import timescale
 from tests.storage.histories import AAPL, DAY, MINUTE, MONDAY, bar, counted, opened, part, tick
-from tests.support.timescale_server import running_timescale
+from tests.support.timescale_server import TimescaleServer, running_timescale
 
 
 @pytest.fixture
@@ -180,3 +180,39 @@ async def test_partitions_stay_partitions_when_the_extension_comes_later(
         await history.append([tick(DAY), tick(2 * DAY)])
         await history.expire(ticks_before_ms=MONDAY + DAY, minutes_before_ms=0)
         assert await kept(history) == [tick(DAY), tick(2 * DAY)]
+
+
+async def test_an_ordinary_user_has_the_same_of_an_extension_that_is_there(
+    timescale_url: str, shared_timescale: TimescaleServer
+) -> None:
+    async with opened(timescale_url) as history:
+        await history.ping()
+    shared_timescale.empty()
+    ask(timescale_url, "CREATE ROLE trader LOGIN")
+    ask(timescale_url, "GRANT CREATE ON SCHEMA public TO trader")
+    # Of the one session that all connections share.
+    ask(timescale_url, "SET SESSION AUTHORIZATION trader")
+    try:
+        async with opened(timescale_url) as history:
+            await history.append([tick(0), tick(DAY)])
+            run_policy(timescale_url, "policy_compression")
+            run_policy(timescale_url, "policy_refresh_continuous_aggregate")
+            assert compressed(timescale_url) == [True, True]
+            await history.expire(ticks_before_ms=MONDAY + DAY, minutes_before_ms=0)
+            assert await kept(history) == [tick(DAY)]
+    finally:
+        ask(timescale_url, "RESET SESSION AUTHORIZATION")
+
+
+async def test_ticks_are_partitioned_where_the_extension_cannot_be_created(
+    postgres_url: str,
+) -> None:
+    # The server seems to have it loaded, as one does whose user may not create it.
+    database = postgres_url.rpartition("/")[2]
+    ask(postgres_url, f"ALTER DATABASE {database} SET timescaledb.disable_load = off")
+    async with opened(postgres_url) as history:
+        await history.append([tick(0), tick(DAY)])
+        assert await kept(history) == [tick(0), tick(DAY)]
+
+    partitions = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'ticks'::regclass"
+    assert ask(postgres_url, partitions) == [2]
