@@ -1,93 +1,10 @@
-from collections.abc import Sequence
-from math import inf, nan
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stockstream.core.bar_parts import BarPart, combine
-from stockstream.core.bar_rules import aggregate, is_sound, merge
 from stockstream.core.bars import Mark, MinuteBars
 from stockstream.model import Bar, Timeframe
-
-Tick = tuple[float, int, float]
-
-MINUTE = 60_000
-NOON = 1_709_640_000_000
-
-# Whole units of volume add up exactly, in whatever order.
-_prices = st.integers(1, 1_000).map(float)
-_gaps = st.one_of(st.integers(0, 5_000), st.integers(0, 30 * MINUTE))
-_traded = st.integers(0, 50).map(float)
-
-
-@st.composite
-def ticks(draw: st.DrawFn) -> list[Tick]:
-    """Quotes in order of time with the day's volume, which starts anew now and then."""
-    steps = st.tuples(_prices, _gaps, _traded, st.integers(0, 19))
-    timestamp, volume, result = draw(st.integers(0, NOON)), 0.0, []
-    for price, gap, traded, reset in draw(st.lists(steps, max_size=60)):
-        timestamp += gap
-        volume = traded if reset == 0 else volume + traded
-        result.append((price, timestamp, volume))
-    return result
-
-
-@st.composite
-def bars(draw: st.DrawFn) -> list[Bar]:
-    """Bars of a minute in order of time, with holes."""
-    starts = draw(st.sets(st.integers(0, 40)))
-    return [draw(_bar(NOON + start * MINUTE)) for start in sorted(starts)]
-
-
-def _bar(timestamp: int) -> st.SearchStrategy[Bar]:
-    four = st.lists(_prices, min_size=4, max_size=4)
-    return st.builds(
-        lambda prices, volume: Bar(
-            timestamp=timestamp,
-            open=prices[0],
-            high=max(prices),
-            low=min(prices),
-            close=prices[3],
-            volume=volume,
-        ),
-        four,
-        _traded,
-    )
-
-
-def built(quotes: Sequence[Tick], keep: int = 10**6) -> MinuteBars:
-    minutes = MinuteBars(keep)
-    for price, timestamp, volume in quotes:
-        minutes.add(price, timestamp, volume)
-    return minutes
-
-
-def flat(timestamp: int, price: float = 10.0, volume: float = 0.0) -> Bar:
-    return Bar(timestamp=timestamp, open=price, high=price, low=price, close=price, volume=volume)
-
-
-def recomputed(quotes: Sequence[Tick], timeframe: Timeframe) -> list[Bar]:
-    """The bars as one would make them with all quotes on the table."""
-    groups: dict[int, list[float]] = {}
-    volumes: dict[int, float] = {}
-    before = inf
-    for price, timestamp, volume in quotes:
-        start = timeframe.floor(timestamp)
-        groups.setdefault(start, []).append(price)
-        volumes[start] = volumes.get(start, 0.0) + max(volume - before, 0.0)
-        before = volume
-    return [
-        Bar(
-            timestamp=start,
-            open=prices[0],
-            high=max(prices),
-            low=min(prices),
-            close=prices[-1],
-            volume=volumes[start],
-        )
-        for start, prices in groups.items()
-    ]
+from tests.core.bar_cases import MINUTE, NOON, Tick, built, flat, recomputed, ticks
 
 
 def test_a_minute_has_the_first_highest_lowest_and_last_price() -> None:
@@ -287,30 +204,6 @@ def test_extremes_enclose_open_and_close(quotes: list[Tick], timeframe: Timefram
         assert bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high
 
 
-@given(minutes=bars())
-def test_hours_from_five_minutes_are_hours_from_minutes(minutes: list[Bar]) -> None:
-    five = aggregate(minutes, Timeframe.M5)
-
-    assert aggregate(five, Timeframe.H1) == aggregate(minutes, Timeframe.H1)
-    assert aggregate(aggregate(five, Timeframe.M15), Timeframe.D1) == aggregate(
-        minutes, Timeframe.D1
-    )
-
-
-@given(minutes=bars(), timeframe=st.sampled_from(Timeframe))
-def test_aggregating_again_changes_nothing(minutes: list[Bar], timeframe: Timeframe) -> None:
-    once = aggregate(minutes, timeframe)
-
-    assert aggregate(once, timeframe) == once
-
-
-@given(quotes=ticks(), timeframe=st.sampled_from(Timeframe))
-def test_columns_and_bars_are_aggregated_alike(quotes: list[Tick], timeframe: Timeframe) -> None:
-    minutes = built(quotes)
-
-    assert minutes.bars(timeframe, 1_000) == aggregate(minutes.bars(Timeframe.M1, 1_000), timeframe)
-
-
 @given(quotes=ticks(), cut=st.integers(0, 60), timeframe=st.sampled_from(Timeframe))
 def test_volume_since_a_moment_and_until_it_are_the_whole(
     quotes: list[Tick], cut: int, timeframe: Timeframe
@@ -331,92 +224,3 @@ def test_before_any_moment_all_volume_counts() -> None:
     minutes = built([(5, NOON, 10), (5, NOON + 1, 15)])
 
     assert minutes.traded_since(Mark(), NOON, NOON + MINUTE) == 5
-
-
-@given(older=bars(), live=bars(), traded=st.one_of(st.none(), _traded))
-def test_merged_bars_are_in_order_and_none_is_lost(
-    older: list[Bar], live: list[Bar], traded: float | None
-) -> None:
-    starts = [bar.timestamp for bar in merge(older, live, traded=traded)]
-
-    assert starts == sorted({bar.timestamp for bar in older + live})
-
-
-@given(older=bars(), live=bars(), traded=st.one_of(st.none(), _traded))
-def test_merging_again_changes_nothing(
-    older: list[Bar], live: list[Bar], traded: float | None
-) -> None:
-    once = merge(older, live, traded=traded)
-
-    assert merge(once, live, traded=None if traded is None else 0.0) == once
-
-
-@given(minutes=bars())
-def test_merging_with_nothing_or_oneself_changes_nothing(minutes: list[Bar]) -> None:
-    assert merge(minutes, [], traded=0.0) == minutes
-    assert merge([], minutes, traded=None) == minutes
-    assert merge(minutes, minutes, traded=0.0) == minutes
-
-
-@given(quotes=ticks(), cut=st.integers(0, 60), timeframe=st.sampled_from(Timeframe))
-def test_a_history_that_ends_anywhere_is_continued_as_if_it_had_not(
-    quotes: list[Tick], cut: int, timeframe: Timeframe
-) -> None:
-    # The provider has the whole past at that moment; our own counting began somewhere before it.
-    older = recomputed(quotes[:cut], timeframe)
-    minutes = built(quotes[cut // 2 : cut])
-    mark = minutes.mark()
-    for price, timestamp, volume in quotes[cut:]:
-        minutes.add(price, timestamp, volume)
-    traded = None
-    if older:
-        seam = older[-1].timestamp
-        traded = minutes.traded_since(mark, seam, seam + timeframe.duration_ms)
-
-    merged = merge(older, minutes.bars(timeframe, 1_000), traded=traded)
-
-    assert merged == recomputed(quotes, timeframe)
-
-
-def test_a_bar_that_both_saw_a_part_of_is_made_of_both() -> None:
-    older = [Bar(timestamp=NOON, open=5, high=8, low=4, close=6, volume=100)]
-    live = [Bar(timestamp=NOON, open=6, high=9, low=5, close=7, volume=30)]
-
-    assert merge(older, live, traded=20) == [
-        Bar(timestamp=NOON, open=5, high=9, low=4, close=7, volume=120)
-    ]
-
-
-def test_a_bar_that_the_provider_finished_is_the_providers() -> None:
-    older, live = [flat(NOON, 1), flat(NOON + MINUTE, 2)], [flat(NOON, 3), flat(NOON + MINUTE, 2)]
-
-    assert merge(older, live, traded=0.0) == older
-
-
-def test_the_last_bar_is_the_providers_alone_where_our_counting_stopped_before_it_was_asked() -> (
-    None
-):
-    assert merge([flat(NOON, 2)], [flat(NOON, 3)], traded=None) == [flat(NOON, 2)]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"open": nan},
-        {"close": nan},
-        {"low": nan},
-        {"high": nan},
-        {"high": inf},
-        {"volume": nan},
-        {"volume": inf},
-        {"volume": -1.0},
-        {"low": 0.0},
-        {"low": 6.0},
-        {"high": 4.0},
-    ],
-)
-def test_a_bar_that_cannot_be_true_is_unsound(changes: dict[str, float]) -> None:
-    fields = {"open": 5.0, "high": 5.0, "low": 5.0, "close": 5.0, "volume": 0.0}
-
-    assert is_sound(Bar(timestamp=NOON, **fields))
-    assert not is_sound(Bar(timestamp=NOON, **(fields | changes)))

@@ -5,49 +5,16 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
 from stockstream.errors import ConfigError
+from tests.gateway.identities import ALERTS, METRICS, NONSENSE, bearer, cookie, refusal
 from tests.gateway.nodes import Client, Running, running, until
-from tests.support.event_stream import EventStream, event_stream
 from tests.support.ports import free_port
 from tests.support.tokens import ISSUER, SECRET, identity_provider, jwk, rsa_key, token
 from tests.support.wire_client import ClosedByServer, Socket
-
-METRICS, ALERTS = "performance_metrics", "performance_alert"
-_NONSENSE = "eyJhbGciOiJIUzI1NiJ9.bm9uc2Vuc2U.bm9uc2Vuc2U"
-
-
-@pytest.fixture
-async def guarded() -> AsyncIterator[Running]:
-    """A node that asks for tokens."""
-    async with running(auth="jwt", jwt_secret=SECRET, jwt_leeway=0, alone=False) as node:
-        yield node
-
-
-def bearer(text: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {text}"}
-
-
-def cookie(text: str) -> dict[str, str]:
-    return {"Cookie": f"a=b; stockstream_token={text}"}
-
-
-async def refusal(socket: Socket, auth: object = None) -> dict[str, Any]:
-    """Connect in vain; returns what a JavaScript client has in `connect_error.data`."""
-    await socket.send("40" if auth is None else "40" + json.dumps(auth))
-    packet = await socket.receive_text()
-    assert packet.startswith("44"), packet
-    error = json.loads(packet[2:])
-    data: dict[str, Any] = error["data"]
-    assert error["message"] == data["message"]
-    assert data["type"] == "connect_error"
-    return data
-
 
 # --- Socket.IO ----------------------------------------------------------------------------------
 
@@ -70,7 +37,7 @@ async def test_a_client_without_a_token_is_told_why_it_is_refused(guarded: Runni
         assert guarded.node.gateway.connection_count == 0
 
 
-@pytest.mark.parametrize("text", ["", _NONSENSE, 7, ["a"], {}, True, "\ud800", "x" * 10_000])
+@pytest.mark.parametrize("text", ["", NONSENSE, 7, ["a"], {}, True, "\ud800", "x" * 10_000])
 async def test_a_client_with_a_wrong_token_is_refused(guarded: Running, text: object) -> None:
     async with guarded.opened() as socket:
         assert (await refusal(socket, {"token": text}))["code"] == "unauthorized"
@@ -162,7 +129,7 @@ async def test_a_session_stays_as_it_is_where_a_fresh_token_is_refused(guarded: 
         for payload, code in (
             ({"token": token("bob", "ops")}, "forbidden"),
             ({"token": token("alice", lasts=-1)}, "token_expired"),
-            ({"token": _NONSENSE}, "unauthorized"),
+            ({"token": NONSENSE}, "unauthorized"),
             ({"token": 7}, "invalid_payload"),
             ({}, "invalid_payload"),
             (None, "invalid_payload"),
@@ -255,140 +222,6 @@ async def test_what_a_role_allowed_is_not_given_back_without_it(guarded: Running
     assert (alice["sid"], alice["events"]) == (sid, "stock_update_AAPL")
 
 
-# --- HTTP ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-async def test_health_is_told_to_anybody(guarded: Running, path: str) -> None:
-    assert (await guarded.get(path))[0] == 200
-
-
-async def test_statistics_need_the_role_ops(guarded: Running) -> None:
-    for path in ("/api/stats", "/api/stats/clients/nobody"):
-        status, body = await guarded.get(path)
-        assert (status, body["code"]) == (401, "unauthorized")
-        status, body = await guarded.get(path, headers=bearer(_NONSENSE))
-        assert (status, body["code"]) == (401, "unauthorized")
-        status, body = await guarded.get(path, headers=bearer(token(lasts=-1)))
-        assert (status, body["code"]) == (401, "token_expired")
-        status, body = await guarded.get(path, headers=bearer(token("alice", "user", "feed")))
-        assert (status, body["code"]) == (403, "forbidden")
-        status, _ = await guarded.get(path, headers=bearer(token("bob", "ops")))
-        assert status in {200, 404}
-        status, _ = await guarded.get(path, headers=cookie(token("bob", "ops")))
-        assert status in {200, 404}
-
-
-async def test_an_answer_says_how_to_say_who_one_is(guarded: Running) -> None:
-    async with guarded.http.get(f"{guarded.url}/api/stats") as response:
-        assert response.headers["WWW-Authenticate"].startswith("Bearer")
-        assert set(await response.json()) == {"type", "code", "message"}
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Authorization": "Basic YTpi"},
-        {"Authorization": "Bearer"},
-        {"Authorization": f"Bearer {token('bob', 'ops')}, Bearer {token('bob', 'ops')}"},
-        {"Authorization": "Bearer \udce4"},
-        {"Authorization": "Basic YTpi", **cookie(token("bob", "ops"))},
-    ],
-)
-async def test_a_header_that_is_none_of_ours_is_refused(
-    guarded: Running, headers: dict[str, str]
-) -> None:
-    status, body = await guarded.get("/api/stats", headers=headers)
-    assert (status, body["code"]) == (401, "unauthorized")
-
-
-async def test_no_token_is_read_from_an_address(guarded: Running) -> None:
-    text = token("bob", "ops")
-    for name in ("token", "access_token", "stockstream_token"):
-        assert (await guarded.get(f"/api/stats?{name}={text}"))[0] == 401
-
-
-async def test_what_is_not_there_needs_no_token(guarded: Running) -> None:
-    assert (await guarded.get("/nothing"))[0] == 404
-    assert (await guarded.get("/api/stats", "PUT"))[0] == 405
-
-
-async def test_metrics_are_open_unless_they_are_not_meant_to_be(guarded: Running) -> None:
-    async with guarded.http.get(f"{guarded.url}/metrics") as response:
-        assert response.status == 200
-    async with running(auth="jwt", jwt_secret=SECRET, metrics_public=False, alone=False) as node:
-        assert (await node.get("/metrics"))[0] == 401
-        headers = bearer(token("bob", "ops"))
-        async with node.http.get(f"{node.url}/metrics", headers=headers) as response:
-            page = await response.text()
-    assert 'stockstream_tokens_total{outcome="accepted"} 1.0' in page
-    assert 'stockstream_tokens_total{outcome="unauthorized"} 1.0' in page
-
-
-# --- streams ------------------------------------------------------------------------------------
-
-
-def streaming(
-    node: Running, events: str, headers: dict[str, str]
-) -> AbstractAsyncContextManager[EventStream]:
-    return event_stream(node.url, events, limit=1_000_000, **headers)
-
-
-async def test_a_stream_is_for_those_who_say_who_they_are(guarded: Running) -> None:
-    assert (await guarded.get("/api/stream?events=stock_update_AAPL"))[0] == 401
-    events = f"events=stock_update_AAPL,{METRICS}"
-    for way in (bearer, cookie):
-        async with streaming(guarded, events, way(token("alice"))) as stream:
-            await stream.update("AAPL")
-            (_, welcome), (_, subscribed), *_ = stream.events
-            assert METRICS not in welcome["availableEvents"]
-            assert [each["code"] for each in subscribed["rejected"]] == ["forbidden"]
-            (client,) = guarded.node.gateway._clients.values()
-            assert client.identity.user == "alice"
-        await until(lambda: not guarded.node.gateway._clients)
-    async with streaming(guarded, events, bearer(token("bob", "ops"))) as stream:
-        await stream.update("AAPL")
-        assert "rejected" not in stream.events[1][1]
-
-
-async def test_no_stream_goes_on_with_what_its_roles_do_not_allow(guarded: Running) -> None:
-    mark = guarded.node.fanout.marks.now()
-    headers = {**bearer(token("alice")), "Last-Event-ID": mark}
-    events = f"events=stock_update_AAPL,{METRICS}"
-    async with streaming(guarded, events, headers) as stream:
-        await stream.update("AAPL")
-        assert [each["event"] for each in stream.events[1][1]["rejected"]] == [METRICS]
-        assert set(guarded.node.gateway.get_subscription_stats()) == {"stock_update_AAPL"}
-
-
-async def test_a_stream_ends_with_its_token(guarded: Running) -> None:
-    headers = bearer(token("alice"))
-    async with streaming(guarded, "events=stock_update_AAPL", headers) as stream:
-        await stream.update("AAPL")
-        (client,) = guarded.node.gateway._clients.values()
-        # Its hour is over.
-        guarded.node.expiry.renew(client.id, 0)
-        error = await stream.event("error")
-        assert (error["type"], error["code"]) == ("session_error", "token_expired")
-        await stream.rest()
-        assert len(guarded.node.expiry) == 0
-
-
-async def test_what_a_route_needs_is_described(guarded: Running) -> None:
-    _, described = await guarded.get("/api/docs/openapi.json")
-    assert set(described["components"]["securitySchemes"]) == {"bearer", "cookie"}
-    paths = described["paths"]
-    assert paths["/healthz"]["get"]["security"] == []
-    for path, methods in paths.items():
-        for method, operation in methods.items():
-            # What is said to be open is; what is not, is not.
-            url = path.format(symbol="AAPL", client_id="a", type="note", documentId="a")
-            async with guarded.http.request(method, guarded.url + url) as response:
-                closed = operation.get("security") != []
-                assert (response.status == 401) == closed, path
-                assert not closed or "401" in operation["responses"]
-
-
 # --- those who try again and again ----------------------------------------------------------------
 
 
@@ -397,14 +230,14 @@ async def test_an_address_whose_tokens_are_refused_is_not_listened_to_for_a_whil
 ) -> None:
     statuses: list[int] = []
     while statuses.count(429) < 5:
-        status, _ = await guarded.get("/api/stats", headers=bearer(_NONSENSE))
+        status, _ = await guarded.get("/api/stats", headers=bearer(NONSENSE))
         statuses.append(status)
     assert statuses.count(401) >= 100
     # A JavaScript client that is refused would stay away for good: its connection ends instead.
     async with guarded.opened() as socket:
         with contextlib.suppress(ClosedByServer):
             while True:
-                await refusal(socket, {"token": _NONSENSE})
+                await refusal(socket, {"token": NONSENSE})
     # Whoever has a token gets in soon.
     while (await guarded.get("/api/stats", headers=bearer(token("bob", "ops"))))[0] != 200:
         await asyncio.sleep(0)
@@ -420,7 +253,7 @@ async def test_tokens_that_were_right_once_are_not_held_against_an_address(
 
 async def test_no_token_is_logged(guarded: Running, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    texts = [token("alice", "ops"), _NONSENSE, token("alice", lasts=-1)]
+    texts = [token("alice", "ops"), NONSENSE, token("alice", lasts=-1)]
     for text in texts:
         await guarded.get("/api/stats", headers=bearer(text))
         async with guarded.opened() as socket:

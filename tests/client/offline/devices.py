@@ -14,6 +14,8 @@ from tests.client.clients import Waits, client_of
 from tests.gateway.nodes import Running, running
 
 LIST = "watchlist"
+#: Where nobody answers.
+NOWHERE = "http://127.0.0.1:1"
 
 
 async def soon(seconds: float) -> None:
