@@ -7,10 +7,10 @@ that a year of days is read as 250 rows. What a provider said of a bar wins over
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Final, Protocol
 
-from stockstream.core.bar_rules import aggregate, join
+from stockstream.core.bar_columns import place_of
+from stockstream.core.bar_rules import aggregate, join, overlaid
 from stockstream.core.spans import Spans
 from stockstream.model import Bar, Symbol, Timeframe
 
@@ -55,20 +55,18 @@ class StoredBars:
     #: What a provider said.
     provided: Sequence[Bar]
 
-    def bars(self, live: Sequence[Bar] = ()) -> list[Bar]:
+    def bars(self, live: Sequence[Bar] = ()) -> Sequence[Bar]:
         """Return the bars of the query, in order of time.
 
         Args:
             live: bars of the minutes from ``until`` on, which the caller has counted.
         """
-        bars = join(self.counted, live)
-        if self.provided:
-            both = {bar.timestamp: bar for bar in chain(bars, self.provided)}
-            bars = [both[start] for start in sorted(both)]
         query = self.query
-        if bars and (bars[0].timestamp < query.start_ms or bars[-1].timestamp >= query.end_ms):
-            bars = [bar for bar in bars if query.start_ms <= bar.timestamp < query.end_ms]
-        return bars[-query.limit :] if query.newest else bars[: query.limit]
+        bars = overlaid(join(self.counted, live), self.provided)
+        begin, end = place_of(bars, query.start_ms), place_of(bars, query.end_ms)
+        if query.newest:
+            return bars[max(begin, end - query.limit) : end]
+        return bars[begin : min(end, begin + query.limit)]
 
 
 class Shelf(Protocol):
@@ -111,7 +109,9 @@ def _seam(sealed: int, query: BarQuery) -> tuple[int, int]:
     return label, query.spans.bounds(label)[0]
 
 
-def _rolled_up(shelf: Shelf, symbol: Symbol, query: BarQuery, label: int, seam: int) -> list[Bar]:
+def _rolled_up(
+    shelf: Shelf, symbol: Symbol, query: BarQuery, label: int, seam: int
+) -> Sequence[Bar]:
     base, share = _ROLLED[query.timeframe]
     spans = query.spans
     first = _first_minute(spans, query.start_ms)
@@ -130,7 +130,9 @@ def _rolled_up(shelf: Shelf, symbol: Symbol, query: BarQuery, label: int, seam: 
     return join(aggregate(shelf.rows(symbol, below, provided=False), spans), fresh)
 
 
-def _from_minutes(shelf: Shelf, symbol: Symbol, query: BarQuery, start: int, end: int) -> list[Bar]:
+def _from_minutes(
+    shelf: Shelf, symbol: Symbol, query: BarQuery, start: int, end: int
+) -> Sequence[Bar]:
     end = min(end, query.counted_before)
     if start >= end:
         return []
@@ -138,7 +140,7 @@ def _from_minutes(shelf: Shelf, symbol: Symbol, query: BarQuery, start: int, end
     share = query.timeframe.duration_ms // _MINUTE_MS
     limit = query.limit if share == 1 else (query.limit + 1) * share
     minutes = shelf.minutes(symbol, start, end, limit, newest=query.newest)
-    return list(minutes) if share == 1 else aggregate(minutes, query.spans)
+    return minutes if share == 1 else aggregate(minutes, query.spans)
 
 
 def _first_minute(spans: Spans, moment: int) -> int:

@@ -1,8 +1,10 @@
 """Rules of finished bars: larger ones out of smaller ones, and one bar out of two sources."""
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from math import isfinite
 
+from stockstream.core.bar_columns import followed, place_of
 from stockstream.core.spans import Spans
 from stockstream.model import Bar
 
@@ -54,18 +56,27 @@ def is_sound(bar: Bar) -> bool:
     return all(map(isfinite, fields)) and inside and bar.volume >= 0.0
 
 
-def join(older: Sequence[Bar], newer: Sequence[Bar]) -> list[Bar]:
+def join(older: Sequence[Bar], newer: Sequence[Bar]) -> Sequence[Bar]:
     """Join our own bars of two halves of time; the last of the one may be the first of the other.
 
     What the newer ones have from before that is not made again of the older ones.
     """
     if not older or not newer:
-        return [*older, *newer]
+        return older or newer
     seam = newer[0]
-    joined = [bar for bar in older if bar.timestamp < seam.timestamp]
+    before = older[: place_of(older, seam.timestamp)]
     if older[-1].timestamp == seam.timestamp:
         seam = continued(older[-1], seam)
-    return [*joined, seam, *newer[1:]]
+    return followed(before, [seam, *newer[1:]])
+
+
+def overlaid(bars: Sequence[Bar], better: Sequence[Bar]) -> Sequence[Bar]:
+    """Return bars of both, in order of time; where there are two of a time, the better one."""
+    if not bars or not better:
+        return bars or better
+    first = place_of(bars, better[0].timestamp)
+    both = {bar.timestamp: bar for bar in chain(bars[first:], better)}
+    return followed(bars[:first], [both[start] for start in sorted(both)])
 
 
 def continued(bar: Bar, later: Bar, *, volume: float | None = None) -> Bar:
@@ -82,6 +93,8 @@ def continued(bar: Bar, later: Bar, *, volume: float | None = None) -> Bar:
 
 def relabelled(bar: Bar, start: int) -> Bar:
     """Return the same with another label."""
+    if bar.timestamp == start:
+        return bar
     return Bar(
         timestamp=start,
         open=bar.open,

@@ -3,10 +3,11 @@
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from operator import add
 from typing import Any, Final, Self
 
+from stockstream.core.bar_columns import BarColumns
 from stockstream.core.bar_parts import BarPart
 from stockstream.core.spans import Spans
 from stockstream.model import Bar
@@ -95,9 +96,9 @@ class MinuteColumns:
         volumes: array[float] = self._volumes[begin : bisect_left(self.starts, end, begin)]
         return sum(volumes)
 
-    def bars(self) -> Iterator[Bar]:
-        """Yield each minute as a bar."""
-        return map(Bar, *self._columns[:6])
+    def bars(self) -> BarColumns:
+        """Return each minute as a bar; the columns are shared."""
+        return BarColumns(self._columns[:6])
 
     def newest(self, spans: Spans, limit: int, since: int) -> list[Bar]:
         """Return the newest ``limit`` bars of these stretches of time, in order of time.

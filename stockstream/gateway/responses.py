@@ -8,6 +8,8 @@ from aiohttp import hdrs, web
 
 from stockstream.errors import RefusedError
 
+Headers = dict[str, str]
+
 _encoder: Final = msgspec.json.Encoder()
 #: Bytes below which compressing an answer costs more than it saves.
 _WORTH_COMPRESSING: Final = 1_024
@@ -34,17 +36,23 @@ def json_response(payload: Any, status: int = 200) -> web.Response:
 def conditional_response(request: web.Request, payload: Any) -> web.Response:
     """Do as :func:`json_response` does; 304 without a body where the client has it already."""
     body = _encoder.encode(payload)
-    # Weak: the same answer may leave compressed or not.
-    tag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
-    # It may be kept, but must be asked for each time: prices change at any moment.
-    headers = {hdrs.ETAG: f"W/{tag}", hdrs.CACHE_CONTROL: "no-cache"}
-    if _matches(request.headers.getall(hdrs.IF_NONE_MATCH, ()), tag):
+    headers, is_known = condition(request, blake2b(body, digest_size=12).hexdigest())
+    if is_known:
         return web.Response(status=304, headers=headers)
     response = web.Response(body=body, content_type="application/json", headers=headers)
     if len(body) >= _WORTH_COMPRESSING:
         response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
         response.enable_compression()
     return response
+
+
+def condition(request: web.Request, digest: str) -> tuple[Headers, bool]:
+    """Return the headers of an answer of that digest, and whether the client has it already."""
+    tag = f'"{digest}"'
+    # Weak: the same answer may leave compressed or not. It may be kept, but must be asked for each
+    # time: prices change at any moment.
+    headers: Headers = {hdrs.ETAG: f"W/{tag}", hdrs.CACHE_CONTROL: "no-cache"}
+    return headers, _matches(request.headers.getall(hdrs.IF_NONE_MATCH, ()), tag)
 
 
 def _matches(fields: Any, tag: str) -> bool:

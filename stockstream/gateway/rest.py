@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from msgspec import UNSET
 
 from stockstream.errors import (
@@ -13,6 +13,7 @@ from stockstream.errors import (
     StoreUnavailableError,
     UnavailableError,
 )
+from stockstream.gateway.long_answers import LongAnswers
 from stockstream.gateway.responses import conditional_response
 from stockstream.gateway.routes import Answer, Call, Route
 from stockstream.gateway.throttle import Throttle
@@ -49,6 +50,7 @@ class RestDoor:
         self._streaming = streaming
         self._bars = bars
         self._lookups = lookups
+        self._answers = LongAnswers()
         # Of symbols that nobody streams: each costs the provider a request.
         self._wanting = Throttle(_WANTED_PER_SECOND, MAX_SYMBOLS, clock.monotonic)
 
@@ -133,20 +135,21 @@ class RestDoor:
                 return {}
             raise InvalidSymbolError(f"there are no prices of {symbols[0]}") from error
 
-    async def _get_bars(self, call: Call[BarsParameters]) -> web.Response:
+    async def _get_bars(self, call: Call[BarsParameters]) -> web.StreamResponse:
         asked = call.parameters
         start = None if asked.from_ is UNSET else asked.from_
         end = None if asked.to is UNSET else asked.to
-        bars = await self._bars.range(
-            parse_symbol(asked.symbol),
-            parse_timeframe(asked.timeframe),
-            start_ms=start,
-            end_ms=end,
-            limit=asked.limit,
-        )
-        response = conditional_response(call.request, bars)
-        if start is not None and len(bars) == asked.limit:
-            # What follows begins after the last one; there may be none.
-            following = call.request.rel_url.update_query({"from": bars[-1].timestamp + 1})
-            response.headers[hdrs.LINK] = f'<{following}>; rel="next"'
-        return response
+        async with self._answers.place(asked.limit):
+            bars = await self._bars.range(
+                parse_symbol(asked.symbol),
+                parse_timeframe(asked.timeframe),
+                start_ms=start,
+                end_ms=end,
+                limit=asked.limit,
+            )
+            link = ""
+            if start is not None and len(bars) == asked.limit:
+                # What follows begins after the last one; there may be none.
+                following = call.request.rel_url.update_query({"from": bars[-1].timestamp + 1})
+                link = f'<{following}>; rel="next"'
+            return await self._answers.send(call.request, bars, link)

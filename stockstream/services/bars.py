@@ -8,6 +8,7 @@ from typing import Final, Self
 
 import structlog
 
+from stockstream.core.bar_columns import followed, place_of
 from stockstream.core.bar_reading import FOREVER, BarQuery
 from stockstream.core.bar_rules import merge
 from stockstream.core.bars import DEFAULT_MINUTES, Mark, MinuteBars
@@ -243,7 +244,7 @@ class BarService:
         newest = start_ms is None
         start, end = start_ms or 0, FOREVER if end_ms is None else end_ms
         head = await self.bars(symbol, timeframe, MAX_LIMIT)
-        bars = [bar for bar in head if start <= bar.timestamp < end]
+        bars: Sequence[Bar] = head[place_of(head, start) : place_of(head, end)]
         # Where there are fewer, they are all that there are.
         is_enough = newest and len(bars) >= limit
         if len(head) == MAX_LIMIT and start < head[0].timestamp and not is_enough:
@@ -255,7 +256,7 @@ class BarService:
                 limit=limit - len(bars) if newest else limit,
                 newest=newest,
             )
-            bars = [*await self._older(symbol, query), *bars]
+            bars = followed(await self._older(symbol, query), bars)
         return bars[-limit:] if newest else bars[:limit]
 
     async def _older(self, symbol: Symbol, query: BarQuery) -> Sequence[Bar]:

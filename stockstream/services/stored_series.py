@@ -51,7 +51,7 @@ class Kept:
     #: Until when it counts as fresh, in monotonic seconds.
     expires: float
 
-    def bars(self, spans: Spans) -> list[Bar]:
+    def bars(self, spans: Spans) -> Sequence[Bar]:
         """Return them with those that were counted since."""
         if self.minutes is None:
             return self.stored.bars()

@@ -18,7 +18,8 @@ from stockstream.wire.requests import SubscribeRequest, decode_request
 MAX_SYMBOLS: Final = 200
 #: Most updates that are held of a symbol (documented, section 4.1), and most bars in one answer.
 MAX_UPDATES: Final = 1_000
-MAX_BARS: Final = 10_000
+#: A year of minutes of an exchange, 252 days of 390, with some to spare.
+MAX_BARS: Final = 100_000
 #: Latest time that is understood, in ms since the epoch: the year 9999.
 _MAX_TIME: Final = 253_402_300_799_999
 

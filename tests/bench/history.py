@@ -12,7 +12,6 @@ from random import Random
 from statistics import median, quantiles
 from typing import Annotated, NamedTuple
 
-import msgspec
 import pandas as pd
 import typer
 import uvloop
@@ -35,6 +34,7 @@ from stockstream.serving import tune_collector
 from stockstream.storage.memory_history import MemoryHistory
 from stockstream.storage.sessions import load_sessions
 from stockstream.storage.sql.history import SqlHistory
+from stockstream.wire.bar_pages import json_pieces
 from tests.support.postgres_server import running_postgres
 from tests.support.processes import ROOT
 from tests.support.recordings import RECORDED_DAY
@@ -174,7 +174,7 @@ async def reading_ms(url: str, symbol: Symbol, timeframe: Timeframe, rounds: int
     return await _median_ms(url, rounds, lambda store: _read(store, symbol, query))
 
 
-async def _read(store: HistoryStore, symbol: Symbol, query: BarQuery) -> list[Bar]:
+async def _read(store: HistoryStore, symbol: Symbol, query: BarQuery) -> Sequence[Bar]:
     bars = (await store.bars(symbol, query)).bars()
     assert len(bars) in (DAYS * MINUTES, DECADE_DAYS)
     return bars
@@ -182,11 +182,10 @@ async def _read(store: HistoryStore, symbol: Symbol, query: BarQuery) -> list[Ba
 
 async def answer_ms(url: str, symbol: Symbol, timeframe: Timeframe, rounds: int) -> float:
     """The same, encoded as a client gets it."""
-    encoder = msgspec.json.Encoder()
     query = BarQuery(timeframe=timeframe, spans=timeframe, limit=100_000)
 
     async def work(store: HistoryStore) -> None:
-        encoder.encode(await _read(store, symbol, query))
+        b"".join(json_pieces(await _read(store, symbol, query)))
 
     return await _median_ms(url, rounds, work)
 

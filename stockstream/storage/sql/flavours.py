@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import msgspec
+import psycopg
 from sqlalchemy import Connection, Engine, create_engine, delete, event, func, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.engine.url import URL
@@ -96,8 +97,10 @@ class Postgres:
                 "keepalives_idle": 10,
                 "tcp_user_timeout": STATEMENT_TIMEOUT * 1_000,
                 "application_name": "stockstream",
+                "cursor_factory": _Cursor,
             },
         )
+        event.listen(self.writer, "connect", _read_in_binary)
         # What one answer is made of is of one moment.
         self.reader = self.writer.execution_options(isolation_level="REPEATABLE READ")
         self._partitioned: bool | None = None
@@ -161,6 +164,26 @@ def _ensure_partitions(connection: Connection, days: set[int]) -> None:
                 f" FOR VALUES FROM ({start}) TO ({end})"
             )
         )
+
+
+class _Cursor(psycopg.Cursor[Any]):
+    """Gets numbers and bytes as they are: as text, pages of minutes take twice the time."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.format = psycopg.pq.Format.BINARY
+
+
+class _ServerCursor(psycopg.ServerCursor[Any]):
+    """The same, for answers that are read in parts."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.format = psycopg.pq.Format.BINARY
+
+
+def _read_in_binary(connection: Any, _: ConnectionPoolEntry) -> None:
+    connection.server_cursor_factory = _ServerCursor
 
 
 def _partitions(connection: Connection) -> list[int]:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Table, and_, delete, func, select, true, upda
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ColumnElement
 
+from stockstream.core.bar_columns import followed
 from stockstream.core.bar_parts import BarPart, combine
 from stockstream.core.bar_reading import BarQuery
 from stockstream.core.bar_rules import aggregate
@@ -50,10 +51,9 @@ class SqlShelf:
         """See :class:`~stockstream.core.bar_reading.Shelf`."""
         packed = self._packed(symbol, start, end, limit, newest=newest)
         loose = self.loose(symbol, start, end, limit, newest=newest)
-        if not loose:
-            counted = list(packed.bars())
-        elif not packed or packed.starts[-1] < loose[0].timestamp:
-            counted = [*packed.bars(), *(part.bar() for part in loose)]
+        counted: Sequence[Bar]
+        if not loose or not packed or packed.starts[-1] < loose[0].timestamp:
+            counted = followed(packed.bars(), [part.bar() for part in loose])
         else:
             counted = [part.bar() for part in combine([*packed.parts(), *loose])]
         return counted[-limit:] if newest else counted[:limit]
@@ -75,10 +75,7 @@ class SqlShelf:
             conditions.append(bars.c.provided == 1)
         order = bars.c.timestamp.desc() if query.newest else bars.c.timestamp
         wanted = select(*_bar_columns).where(*conditions).order_by(order).limit(query.limit)
-        found = [
-            Bar(timestamp=start, open=first, high=high, low=low, close=last, volume=volume)
-            for start, first, high, low, last, volume in self._connection.execute(wanted)
-        ]
+        found = list(starmap(Bar, self._connection.execute(wanted).all()))
         return found[::-1] if query.newest else found
 
     def loose(
