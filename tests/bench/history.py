@@ -35,6 +35,7 @@ from stockstream.storage.memory_history import MemoryHistory
 from stockstream.storage.sessions import load_sessions
 from stockstream.storage.sql.history import SqlHistory
 from stockstream.wire.bar_pages import json_pieces
+from tests.bench.history_http import over_http
 from tests.support.postgres_server import running_postgres
 from tests.support.processes import ROOT
 from tests.support.recordings import RECORDED_DAY
@@ -308,6 +309,17 @@ def measure(ticks: int, seconds: float, rounds: int, progress: Progress) -> tupl
             row(f"{name} read, ms", [f"{each:.1f}" for each in reads])
             answers = [uvloop.run(answer_ms(url, symbol, timeframe, 5 * rounds)) for url in urls]
             row(f"{name} read and encoded, ms", [f"{each:.1f}" for each in answers])
+        path = f"/api/bars/{YEAR}?timeframe=1m&from={START}&to={START + 400 * DAY}&limit=100000"
+        for name, coding in (("as it is", "identity"), ("compressed", "gzip")):
+            pages = [uvloop.run(over_http(url, path, 5 * rounds, coding)) for url in urls]
+            row(
+                f"a year of minutes over HTTP, {name}, all its pages, ms",
+                [f"{each.ms:.1f}" for each in pages],
+            )
+            row(
+                "delay of a turn meanwhile, ms: 99 % (longest)",
+                [f"{each.late:.2f} ({each.latest:.2f})" for each in pages],
+            )
         rolled = [uvloop.run(rolling_up_ms(new(), ours)) for new in make.values()]
         row("a recorded day rolled up, ms", [f"{each:.1f}" for each in rolled])
     verdict = "agrees" if agrees(ours, theirs) else "disagrees"

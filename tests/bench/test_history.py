@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import history
+from tests.bench.history_http import over_http
 
 
 @pytest.fixture
@@ -21,6 +22,13 @@ async def test_pandas_makes_the_same_minutes_of_a_recording(
     assert await history.rolling_up_ms(f"sqlite:///{tmp_path / 'history.db'}", ours) > 0
     theirs["EURUSD"].pop()
     assert not history.agrees(ours, theirs)
+
+
+async def test_a_year_over_http_is_measured(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'history.db'}"
+    taken = await over_http(url, "/api/bars/YEAR?timeframe=1m&limit=2", rounds=2)
+    assert taken.ms > 0
+    assert taken.megabytes == len("[]") / 1_000_000
 
 
 async def test_writing_and_delays_are_measured(tmp_path: Path) -> None:

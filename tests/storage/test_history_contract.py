@@ -46,7 +46,7 @@ async def seal_all(history: HistoryStore, days: SessionDays = UTC_DAYS) -> None:
         await history.seal(symbol, day, days)
 
 
-async def bars_of(history: HistoryStore, symbol: Symbol, wanted: BarQuery) -> list[Bar]:
+async def bars_of(history: HistoryStore, symbol: Symbol, wanted: BarQuery) -> Sequence[Bar]:
     return (await history.bars(symbol, wanted)).bars()
 
 
