@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-
 from yarl import URL
 
 from stockstream.core.bar_parts import BarPart
