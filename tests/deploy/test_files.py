@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,15 @@ def test_compose_trusts_the_network_that_nginx_is_in() -> None:
     assert trusted == config["subnet"]
 
 
+def test_nodes_of_compose_keep_the_address_at_which_nginx_found_them() -> None:
+    (config,) = COMPOSE["networks"]["private"]["ipam"]["config"]
+    nodes = [COMPOSE["services"][f"node{n}"]["networks"]["private"] for n in (1, 2, 3)]
+    addresses = {ip_address(node["ipv4_address"]) for node in nodes}
+    assert len(addresses) == 3
+    assert all(address in ip_network(config["subnet"]) for address in addresses)
+    assert not any(address in ip_network(config["ip_range"]) for address in addresses)
+
+
 def test_prometheus_asks_the_nodes_of_compose() -> None:
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     (targets,) = config["scrape_configs"][0]["static_configs"]
@@ -130,6 +140,15 @@ def test_image_is_built_from_files_that_exist_and_are_let_in() -> None:
         for source in line.split()[:-1]:
             assert (ROOT / source).exists(), source
             assert f"!{source}" in ignore
+    # What may lie there beside the source, tens of megabytes of npm packages: the last word counts.
+    assert ignore.index("stockstream/web") > ignore.index("!stockstream")
+
+
+def test_image_writes_where_its_user_may() -> None:
+    (folder,) = re.findall(r"\bSTATE_DIRECTORY=(\S+)", DOCKERFILE)
+    assert re.search(rf"install .*--owner stockstream .*{folder}$", DOCKERFILE, re.MULTILINE)
+    # SQLite puts what it sorts into the folder it was started in, where the rest is read-only.
+    assert f"\nWORKDIR {folder}\n" in DOCKERFILE
 
 
 def test_image_runs_as_nobody_special_and_so_does_the_pod() -> None:
