@@ -11,7 +11,7 @@ import pytest
 from tests.support.fault_proxy import RESET_ON_CLOSE, FaultProxy, Faults
 from tests.support.processes import wait_until
 
-PATIENCE = 10.0
+PATIENCE = 40.0
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

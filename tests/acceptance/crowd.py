@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from tests.support.npm import NodeProgram, run_node
 
 #: Seconds that anything may take that a client waits for.
-PATIENCE = 20.0
+PATIENCE = 40.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,6 @@
 """A server that is asked to end, and the one that is started after it."""
 
 import os
-import time
 
 import aiohttp
 import pytest
@@ -11,8 +10,9 @@ from tests.acceptance.crowd import WAYS, Crowd, Way, assert_complete
 from tests.support.ports import free_port
 from tests.support.processes import STOCKSTREAM, running_child
 
-#: The documented `SHUTDOWN_TIMEOUT`, and what a process takes to end when all is done.
-WITHIN = 10.0 + 5.0
+#: The documented `SHUTDOWN_TIMEOUT`, and what a process takes to end when all is done, on a busy
+#: machine too; less than a client that is not there any more is waited for (45 s).
+WITHIN = 10.0 + 25.0
 
 
 async def listening(url: str) -> bool:
@@ -83,12 +83,8 @@ async def test_client_that_reads_nothing_does_not_hold_up_the_end(crowd: Crowd) 
         async with aiohttp.ClientSession() as session, session.ws_connect(url) as deaf:
             await deaf.send_str("40")
             await deaf.send_str('42["subscribe",{"events":["stock_update_AAPL"]}]')
-            started = time.monotonic()
             server.child.terminate()
-
             assert await server.child.exit_status(WITHIN) == 0
-
-            assert time.monotonic() - started < WITHIN
 
 
 async def test_idle_server_ends_well_and_frees_its_port() -> None:

@@ -55,6 +55,6 @@ async def test_a_link_that_is_closed_while_its_connection_breaks_ends() -> None:
     # In the same turn of the loop: the group of tasks sees the one before the other.
     connection.breaks.set()
     link.close(running)
-    done, _ = await asyncio.wait({running}, timeout=5)
+    done, _ = await asyncio.wait({running}, timeout=50)
     assert done
     assert running.cancelled()

@@ -43,10 +43,10 @@ async def listening(
     node: str = "listener",
     clock: Clock | None = None,
     canary_interval: float = 0.1,
-    deaf_after: float = 0.4,
+    deaf_after: float = 30.0,
     held_limit: int = 2**26,
 ) -> AsyncIterator[Listening]:
-    """Run a bus for as long as the context lasts."""
+    """Run a bus for as long as the context lasts; it calls nothing deaf that is only slow."""
     collector = Collector()
     bus = QuoteBus(
         link,

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -15,7 +14,6 @@ from stockstream.core.ownership import PARTITIONS, partition_of
 from tests.cluster.buses import Listening, listening
 from tests.cluster.members import Member
 from tests.cluster.quotes import SYMBOLS, change, group, raw, seqs
-from tests.cluster.timing import INTERVAL, TTL
 from tests.support.processes import Child, running_child, wait_until
 from tests.support.redis_cluster import SERVICE, running_sentinels
 
@@ -67,11 +65,7 @@ async def test_killed_owner_is_replaced_and_no_number_is_missing(redis_url: str)
             await wait_until(lambda: len(heard.got.updates) > 200, "updates")
             async with Member(link, "heir").running() as heir:
                 victim.kill()
-                killed = time.monotonic()
                 await wait_until(lambda: heir.owned == ALL, "the heir to own everything")
-                took = time.monotonic() - killed
-        # A generous bound for a busy machine: what is measured is reported elsewhere.
-        assert took < TTL + 3 * INTERVAL + 2
         with worker(redis_url, "next"):
             before = len(heard.got.updates)
             await wait_until(lambda: len(heard.got.updates) > before + 200, "updates")

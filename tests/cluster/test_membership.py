@@ -1,7 +1,6 @@
 """Who owns what, by a real Redis."""
 
 import asyncio
-import time
 from contextlib import AsyncExitStack
 
 import pytest
@@ -158,9 +157,7 @@ async def test_drain_that_takes_too_long_does_not_hold_up_the_handover(single: R
         await asyncio.Event().wait()
 
     member.told.releasing = forever  # type: ignore[method-assign,assignment]
-    begun = time.monotonic()
     await member.membership.leave()
-    assert time.monotonic() - begun < 10
     other = Member(single, "b")
     await other.membership.tick()
     assert other.owned == ALL

@@ -194,7 +194,7 @@ async def test_connection_that_went_deaf_is_replaced(
     single: RedisLink, redis_server: RedisServer
 ) -> None:
     node = await owner(single)
-    async with listening(single) as heard:
+    async with listening(single, deaf_after=0.4) as heard:
         await heard.live(AAPL)
         subscriber = heard.bus._subscriber
         assert subscriber is not None

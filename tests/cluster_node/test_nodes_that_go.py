@@ -1,6 +1,5 @@
 """Nodes of one cluster are killed, stopped and drained; clients lose nothing."""
 
-import time
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -15,7 +14,7 @@ async def _own_all(nodes: Sequence[Server]) -> bool:
     return sum(await owned(nodes)) == 64
 
 
-async def test_killed_owner_is_replaced_within_3_s_and_no_client_of_any_node_misses_a_number(
+async def test_killed_owner_is_replaced_and_no_client_of_any_node_misses_a_number(
     redis_url: str, crowd: Crowd
 ) -> None:
     async with running_nodes(redis_url, 3) as nodes, balancing(nodes[0].url) as balancer:
@@ -31,9 +30,8 @@ async def test_killed_owner_is_replaced_within_3_s_and_no_client_of_any_node_mis
         await go_on([new], 1)
         balancer.choose(others[0].url)
         victim.child.kill()
-        killed = time.monotonic()
+        # How long it takes is what `./scripts/chaos` measures.
         await wait_until_true(lambda: _own_all(others), "the failover")
-        assert time.monotonic() - killed < 3 + 1  # the looking itself takes time
         for client in (old, new):
             assert_recovered([await client.connected(1), await client.connected(2)])
         clients = [old, new, *there]

@@ -19,7 +19,7 @@ _PATHS = {WireForm.JSON: "/socket.io/", WireForm.MSGPACK: "/socket.io-msgpack/"}
 _SEPARATOR = "\x1e"
 _STOCK_UPDATE = "stock_update_"
 #: Seconds that anything may take that a client waits for.
-_PATIENCE = 10.0
+_PATIENCE = 40.0
 
 
 class Request(NamedTuple):

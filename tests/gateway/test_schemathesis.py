@@ -4,11 +4,14 @@ import asyncio
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.processes import running_server
 
 SETTINGS = Path(__file__).with_name("schemathesis.toml")
 
 
+@pytest.mark.timeout(300)
 async def test_the_server_does_what_it_says_it_does(tmp_path: Path) -> None:
     env = {"STOCKSTREAM_MAX_REQUESTS_PER_SECOND": "100000", "STOCKSTREAM_LOG_LEVEL": "warning"}
     async with running_server(env=env) as server:

@@ -11,7 +11,7 @@ from tests.support.fault_proxy import FaultProxy
 from tests.support.npm import NodeProgram, run_node
 
 #: Seconds that anything may take that a client waits for.
-_PATIENCE = 20.0
+_PATIENCE = 40.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

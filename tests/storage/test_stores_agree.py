@@ -24,7 +24,7 @@ SYMBOLS = (AAPL, MSFT)
 LIMIT = 8
 
 
-EXAMPLES = 60
+EXAMPLES = 50
 
 
 class TwoStores(RuleBasedStateMachine):
@@ -127,6 +127,7 @@ class TwoStores(RuleBasedStateMachine):
         assert in_memory == in_redis
 
 
+@pytest.mark.timeout(240)
 def test_memory_and_redis_agree_under_random_use(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

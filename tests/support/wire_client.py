@@ -9,10 +9,10 @@ from typing import Any, Self
 
 import aiohttp
 
-#: Seconds after which something that must happen counts as missing: far above what a busy
-#: machine needs, far below the ordinary ping timings (25 s and 20 s), so that no case can
+#: Seconds after which something that must happen counts as missing: above what a busy
+#: machine needs, below the ordinary ping timings (25 s and 20 s), so that no case can
 #: pass because of a ping timeout.
-PATIENCE = 8.0
+PATIENCE = 18.0
 
 SEPARATOR = "\x1e"
 POLLING = "EIO=4&transport=polling"

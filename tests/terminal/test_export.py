@@ -24,6 +24,9 @@ from stockstream.terminal.export import parse_moment
 from tests.support.processes import STOCKSTREAM, running_server
 from tests.support.terminal import terminal
 
+#: Each runs the command, and some a server as well.
+pytestmark = pytest.mark.timeout(180)
+
 AAPL = Symbol("AAPL")
 START = 1_767_571_200_000
 
