@@ -2,10 +2,15 @@
 
 import json
 
+import pytest
+
 from tests.cluster_node.nodes import metrics, port_of, running_nodes, settled
 from tests.cluster_node.watchers import assert_complete
 from tests.recovery.clients import Crowd
 from tests.support.event_stream import EventStream, event_stream
+
+#: Nodes are processes: a busy machine takes its time with them.
+pytestmark = pytest.mark.timeout(180)
 
 EVENTS = "events=stock_update_S1,stock_update_S2"
 

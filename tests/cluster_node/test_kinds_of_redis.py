@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import redis
 
 from stockstream.cluster import keys
@@ -17,6 +18,9 @@ from tests.recovery.clients import Crowd
 from tests.support.processes import ROOT, wait_until
 from tests.support.redis_cluster import running_cluster, running_sentinels
 from tests.support.redis_server import running_redis
+
+#: Nodes are processes: a busy machine takes its time with them.
+pytestmark = pytest.mark.timeout(180)
 
 
 async def test_nodes_share_a_redis_cluster_whose_slots_move_and_an_owner_that_dies(

@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+import pytest
+
 from tests.cluster_node.balancer import balancing
 from tests.cluster_node.nodes import SYMBOLS, metrics, owned, running_nodes, settled
 from tests.cluster_node.watchers import assert_all_complete, go_on, watching
 from tests.recovery.clients import Crowd, assert_recovered
 from tests.support.processes import Server, wait_until_true
+
+#: Nodes are processes: a busy machine takes its time with them.
+pytestmark = pytest.mark.timeout(180)
 
 
 async def _own_all(nodes: Sequence[Server]) -> bool:

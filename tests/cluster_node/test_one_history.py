@@ -2,9 +2,13 @@
 
 import aiohttp
 import psycopg
+import pytest
 
 from tests.cluster_node.nodes import SYMBOLS, metrics, running_nodes, settled
 from tests.support.processes import Server, wait_until_true
+
+#: Nodes are processes: a busy machine takes its time with them.
+pytestmark = pytest.mark.timeout(180)
 
 _EVENTS = ",".join(f"stock_update_{symbol}" for symbol in SYMBOLS)
 

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from urllib.parse import urlsplit
 
+import pytest
 import redis
 
 from stockstream.cluster.keys import Channels
@@ -31,6 +32,9 @@ from tests.recovery.clients import Crowd, JsClient
 from tests.support.fault_proxy import FaultProxy
 from tests.support.processes import Server, wait_until_true
 from tests.support.redis_server import running_redis
+
+#: Nodes are processes: a busy machine takes its time with them.
+pytestmark = pytest.mark.timeout(180)
 
 #: Channel on which nodes wake each other.
 MEMBERS = Channels(0).members

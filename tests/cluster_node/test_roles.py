@@ -4,10 +4,15 @@ import math
 import time
 from collections.abc import Sequence
 
+import pytest
+
 from tests.cluster_node.nodes import SYMBOLS, metrics, owned, port_of, running_nodes, settled
 from tests.cluster_node.watchers import assert_all_complete, go_on, watching
 from tests.recovery.clients import Crowd
 from tests.support.processes import Server, wait_until_true
+
+#: Nodes are processes: a busy machine takes its time with them.
+pytestmark = pytest.mark.timeout(180)
 
 #: As in `nodes.BUSY`: seconds between two questions for a symbol.
 INTERVAL = 0.1

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -204,9 +205,12 @@ async def test_bars_of_a_real_server_are_exported(tmp_path: Path) -> None:
     async with running_server() as running:
         async with aiohttp.ClientSession() as session:
             await (await session.get(f"{running.url}/api/quotes?symbols=AAPL")).read()
+        # Of all that there is, the export would take minutes.
+        start = datetime.now(UTC) - timedelta(days=10)
+        some = (f"--from={start:%Y-%m-%d}", "--timeframe=1h")
         result = await asyncio.to_thread(
             subprocess.run,
-            [*STOCKSTREAM, "export", "AAPL", "--timeframe=1h", "--url", running.url],
+            [*STOCKSTREAM, "export", "AAPL", *some, "--url", running.url],
             capture_output=True,
             check=True,
         )
