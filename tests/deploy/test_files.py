@@ -1,5 +1,6 @@
 """The files of deploy/ agree with the program, and with each other."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,10 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
+from yarl import URL
 
 from stockstream.config import Settings, load_settings
 from tests.deploy.balancers import DEPLOY, rendered
-from tests.support.processes import ROOT
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, Server
 
 KUBERNETES = DEPLOY / "kubernetes"
 COMPOSE = yaml.safe_load((DEPLOY / "docker" / "compose.yaml").read_text())
@@ -142,6 +145,21 @@ def test_image_is_built_from_files_that_exist_and_are_let_in() -> None:
             assert f"!{source}" in ignore
     # What may lie there beside the source, tens of megabytes of npm packages: the last word counts.
     assert ignore.index("stockstream/web") > ignore.index("!stockstream")
+
+
+def test_health_check_of_the_image_tells_a_node_that_lives_from_none(
+    shared_nodes: list[Server],
+) -> None:
+    (words,) = re.findall(r"^    CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    command = [sys.executable, *json.loads(words)[1:]]
+
+    def status(port: object) -> int:
+        # A proxy for what is far away is none for the node itself.
+        env = {"STOCKSTREAM_PORT": str(port), "http_proxy": "http://127.0.0.1:1"}
+        return subprocess.run(command, env=env, capture_output=True, check=False).returncode
+
+    assert status(URL(shared_nodes[0].url).port) == 0
+    assert status(free_port()) == 1
 
 
 def test_image_writes_where_its_user_may() -> None:
