@@ -11,7 +11,7 @@ from stockstream.client.refusals import raise_where_refused
 from stockstream.errors import RefusedError, UnavailableError
 from stockstream.model import Bar, Symbol, Timeframe
 
-#: Bars in a page: as many as a server gives.
+#: Bars in a page: a server may have to ask its provider for them, and gives up after a while.
 PAGE: Final = 10_000
 #: Seconds between two attempts to get a page, which double up to the last, and the longest that a
 #: server may ask for.

@@ -8,6 +8,7 @@ from itertools import pairwise
 from statistics import median, quantiles
 from typing import NamedTuple
 
+from stockstream.serving import tune_collector
 from tests.gateway.nodes import running
 
 #: Reads all pages, `rounds` times, and prints the milliseconds and bytes that each time took.
@@ -45,6 +46,8 @@ class OverHttp(NamedTuple):
 async def over_http(url: str, path: str, rounds: int, coding: str = "identity") -> OverHttp:
     """Ask a node with this history for all pages; the client is a process of its own."""
     async with running(alone=False, history_url=url, max_requests_per_second=10_000) as node:
+        # As a server does it.
+        tune_collector()
         turns = asyncio.create_task(_turns())
         order = json.dumps([node.url.partition("//")[2], path, coding, rounds + 1])
         client = await asyncio.create_subprocess_exec(
