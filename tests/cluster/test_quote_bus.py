@@ -256,6 +256,23 @@ async def test_too_much_to_hold_ends_in_snapshots(
         assert heard.bus.gaps in (0, 20, 70, 120)
 
 
+async def test_who_left_while_a_gap_was_read_takes_nothing_from_who_came_after(
+    single: RedisLink,
+) -> None:
+    node = await owner(single)
+    async with listening(single) as heard:
+        await heard.live(AAPL)
+        gone = heard.bus._watches[AAPL]
+        heard.bus.unwatch(AAPL)
+        heard.bus.watch(AAPL)
+        # It is found only now that what was missed can't be told.
+        heard.bus._give_up([gone])
+        await wait_until(lambda: len(heard.got.snapshots) == 2, "the snapshot")
+        await node.commit(AAPL, 1.0)
+        await complete(heard, node, AAPL)
+        assert heard.bus.gaps == 0
+
+
 async def test_message_of_a_stranger_is_counted_and_harms_nothing(
     single: RedisLink, redis_server: RedisServer
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import msgspec
+import pytest
 from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -36,6 +37,9 @@ from tests.gateway.peers import open_hub
 from tests.support.clock import ManualClock
 from tests.support.providers import FakeProvider
 from tests.support.sinks import FakeRecorder
+
+#: Hundreds of stories: a busy machine takes its time with them.
+pytestmark = pytest.mark.timeout(240)
 
 SYMBOLS = ("A", "B", "C")
 _WINDOW = 60.0
