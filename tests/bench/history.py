@@ -20,10 +20,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from stockstream.clock import SystemClock
+from stockstream.config import LogFormat, LogLevel
 from stockstream.core.bar_parts import BarPart
 from stockstream.core.bar_reading import BarQuery
 from stockstream.core.bars import MinuteBars
 from stockstream.core.spans import SessionDays
+from stockstream.log import configure_logging
 from stockstream.model import Bar, Quote, Symbol, Timeframe
 from stockstream.ports import CountedMinute, HistoryStore
 from stockstream.services.bars import BarService
@@ -312,14 +314,14 @@ def measure(ticks: int, seconds: float, rounds: int, progress: Progress) -> tupl
             answers = [uvloop.run(answer_ms(url, symbol, timeframe, 5 * rounds)) for url in urls]
             row(f"{name} read and encoded, ms", [f"{each:.1f}" for each in answers])
         path = f"/api/bars/{YEAR}?timeframe=1m&from={START}&to={START + 400 * DAY}&limit=100000"
-        for name, coding in (("as it is", "identity"), ("compressed", "gzip")):
+        for name, coding in (("", "identity"), (", compressed", "gzip")):
             pages = [uvloop.run(over_http(url, path, 5 * rounds, coding)) for url in urls]
             row(
-                f"a year of minutes over HTTP, {name}, all its pages, ms",
+                f"a year of minutes over HTTP{name}, ms",
                 [f"{each.ms:.1f}" for each in pages],
             )
             row(
-                "delay of a turn meanwhile, ms: 99 % (longest)",
+                "delay of a turn meanwhile: 99 % (longest)",
                 [f"{each.late:.2f} ({each.latest:.2f})" for each in pages],
             )
         rolled = [uvloop.run(rolling_up_ms(new(), ours)) for new in make.values()]
@@ -344,6 +346,7 @@ def main(
     pandas makes other bars of the recording.
     """
     console = Console()
+    configure_logging(LogLevel.ERROR, LogFormat.CONSOLE)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         rows, verdict = measure(ticks, seconds, rounds, progress)
     table = Table(title="History (median)", box=None)
