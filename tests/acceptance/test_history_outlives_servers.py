@@ -188,7 +188,7 @@ async def test_bars_of_long_ago_are_had_page_by_page_and_asked_for_once(tmp_path
     async with running_server(env=env) as server:
         assert (await bars_of(server, "AAPL", "1h", limit=2_400))[:-2] == newest[100:-2][-2_398:]
         assert (await metrics(server.url))[sent] == 0
-        for query in ("limit=10001", "from=2&to=1", "timeframe=7m", "from=yesterday"):
+        for query in ("limit=100001", "from=2&to=1", "timeframe=7m", "from=yesterday"):
             status, refusal = await get(f"{server.url}/api/bars/AAPL?{query}")
             assert (status, refusal["code"] in {"invalid_payload", "unknown_timeframe"}) == (
                 400,
