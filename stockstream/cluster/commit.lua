@@ -13,7 +13,8 @@
 --       closing brace.
 -- Returns for each group false where it is refused, else of each symbol: epoch ('' where a new one
 -- is due), seq of its last update, then for each change its seq, 0 where it changed nothing, or -1
--- where it was to be of a new epoch, and another node has gone on meanwhile.
+-- where another node has made updates of which the caller does not know: what it offers may be
+-- older than these.
 
 local node, publish, prefix, fresh_epoch = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local keep, log_ttl, value_ttl, history_ttl = tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
@@ -49,9 +50,9 @@ local STATE = '^(%S+) (%d+) (%S+) %d+ (%S+) (%d+) (%S*) (%d+) (%d+) '
 local SYMBOL = '^(%S+) (%S*) (%d*) (%S+) (%d+)$'
 local CHANGE = '^(%d+) (%S+) (%d+) (.*)$'
 
--- Whether others have made updates of which the caller did not know when it began a new epoch.
+-- Whether others have made updates of which the caller does not know.
 local function superseded(state, owner, known_epoch, known_seq, anew)
-  if not anew or owner == node or state.epoch == anew then return false end
+  if owner == node or state.epoch == anew then return false end
   return not (state.epoch == known_epoch and tonumber(state.seq) <= (tonumber(known_seq) or -1))
 end
 
@@ -76,10 +77,12 @@ local function load(state_key, known_epoch, known_seq, anew)
     state.origin = digits(math.max(origin, now_us - tonumber(log_ttl) * 1000000))
     state.begins = anew or fresh_epoch
   else
-    state.superseded = superseded(state, owner, known_epoch, known_seq, anew)
+    local same_lineage = last_lineage == lineage
+    state.superseded = (anew or same_lineage)
+      and superseded(state, owner, known_epoch, known_seq, anew)
     -- Where it has begun already, this is offered once more.
     state.begins = anew ~= state.epoch and anew
-    if last_lineage ~= lineage and not holds_all(state, owner, known_epoch, known_seq) then
+    if not same_lineage and not holds_all(state, owner, known_epoch, known_seq) then
       -- Nobody can say that nothing is missing between what is held and what comes now.
       state.begins, state.lost = state.begins or fresh_epoch, true
     end

@@ -51,8 +51,7 @@ class SymbolChanges:
 
     symbol: Symbol
     changes: Sequence[Change]
-    #: Epoch that begins with the first of them; empty: the sequence goes on. Refused where another
-    #: node has made updates since the last one that this node knows of.
+    #: Epoch that begins with the first of them; empty: the sequence goes on.
     epoch: str = ""
 
 
@@ -73,12 +72,13 @@ class Committed(NamedTuple):
     #: Of its last update; empty where the next one will begin a new epoch.
     epoch: str
     #: For each change its number; 0 where the price was unchanged, or the change is an old one. All
-    #: are -1 where they were to begin an epoch, but another node has made updates meanwhile.
+    #: are -1 where another node has made updates since the last one that this node knows of, from a
+    #: commit of its own or from reading the symbol's state.
     seqs: Sequence[int]
 
     @property
     def superseded(self) -> bool:
-        """Whether the changes were refused because another node has gone on without them."""
+        """Whether the changes were refused: what another node has made may be newer."""
         return self.seqs[-1] < 0
 
 

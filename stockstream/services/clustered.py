@@ -118,7 +118,7 @@ class ClusteredStreaming:
             random=random,
             on_alone=self.hearing.deliver_alone,
             on_refused=self._refused,
-            on_superseded=self.hearing.forget_apart,
+            on_superseded=self._superseded,
         )
         self.producer = QuoteProducer(
             provider,
@@ -322,6 +322,10 @@ class ClusteredStreaming:
 
     def _refused(self) -> None:
         self.membership.wake()
+
+    def _superseded(self, symbol: Symbol) -> None:
+        self.hearing.forget_apart(symbol)
+        self.owned.begin_again(symbol)
 
     def _failed(self, symbol: Symbol, failure: QuoteFailure | None) -> None:
         live = self._wanted.live.get(symbol)

@@ -4,7 +4,7 @@ What comes while a commit is under way goes with the next one: the more there is
 steps. While Redis is out of reach changes wait; once it has been so for a while the node goes on
 alone: it numbers changes by itself, in an epoch of its own, and offers them under these very
 numbers when Redis is back. Where another node has streamed the symbol meanwhile, they are not
-taken: they were of this node's clients alone.
+taken: they were of this node's clients alone, and older than what others have got.
 """
 
 import asyncio
@@ -64,7 +64,8 @@ class Committer:
         on_alone: called with updates that this node has numbered by itself.
         on_refused: called when a commit was refused because others own the partitions.
         on_superseded: called with a symbol of which nobody else will get what this node has
-            numbered by itself.
+            numbered by itself, or offered when another one had gone on: what is asked for from now
+            on is newer.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Committer:
         #: Changes that were given up: too many waited, or the partition was lost.
         self.shed = 0
         self.dropped = 0
-        #: Changes that this node numbered by itself while another one made updates of the symbol.
+        #: Changes that were not taken because another node had made updates of the symbol.
         self.superseded = 0
         #: From the receipt of a quote to its being committed, in ms.
         self.latency = LatencyHistogram()
@@ -284,24 +285,21 @@ class Committer:
             return
         now = self._clock.monotonic()
         changes = waiting.changes
-        newest: StockUpdate | None = None
         # None of them, where they have been given other serials or were given up meanwhile.
         while changes and changes[0][0].serial <= last_serial:
-            _, newest, received = changes.popleft()
+            *_, received = changes.popleft()
             self.latency.record((now - received) * 1000)
             self._size -= 1
-        if entry.superseded and newest is not None:
-            self._go_on_after_others(entry.symbol, waiting, newest)
+        is_alone = partition_of(entry.symbol) in self._alone
+        if entry.superseded and not is_alone:
+            # They came from the same time as those that were refused.
+            self.superseded += len(changes)
+            self._size -= len(changes)
+            changes.clear()
         if not changes:
             del self._waiting[entry.symbol]
-        elif partition_of(entry.symbol) not in self._alone:
+        elif not is_alone:
             # What follows goes on where these ended.
             waiting.epoch = ""
-
-    def _go_on_after_others(self, symbol: Symbol, waiting: _Waiting, newest: StockUpdate) -> None:
-        """Offer the newest price of an epoch that nobody wants as one of the others' epoch."""
-        if not waiting.changes:
-            waiting.changes.append((self._change(newest), newest, self._clock.monotonic()))
-            self._size += 1
-        waiting.epoch = ""
-        self._on_superseded(symbol)
+        if entry.superseded:
+            self._on_superseded(entry.symbol)

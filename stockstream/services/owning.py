@@ -109,6 +109,12 @@ class OwnedSymbols:
         if self._wanted.acquire(symbol):
             self._begin_if_owned(symbol)
 
+    def begin_again(self, symbol: Symbol) -> None:
+        """Stream a symbol on from where other nodes have brought it meanwhile."""
+        if symbol in self._producer.streams:
+            self._end(symbol)
+            self._begin_if_owned(symbol)
+
     # --- what the membership says -------------------------------------------------------------
 
     def acquired(self, partitions: Mapping[int, int]) -> None:

@@ -40,7 +40,7 @@ class PollingLoop:
         batch_size: int,
         clock: Clock,
         random: Random,
-        on_quotes: Callable[[Sequence[Quote]], None],
+        on_quotes: Callable[[Sequence[Quote], float], None],
         on_error: Callable[[Symbol, ProviderError], None],
         request_timeout: float = REQUEST_TIMEOUT,
     ) -> None:
@@ -52,7 +52,8 @@ class PollingLoop:
             batch_size: most symbols in one request, where the provider does not take fewer.
             clock: the time.
             random: jitter of the pauses after failures.
-            on_quotes: called with each answer's quotes, in the order of the answers.
+            on_quotes: called with each answer's quotes, in the order of the answers, and with the
+                monotonic time at which they were asked for.
             on_error: called with each symbol that failed.
             request_timeout: seconds after which an unanswered request counts as failed.
         """
@@ -125,11 +126,12 @@ class PollingLoop:
     async def _request(self, symbols: list[Symbol]) -> None:
         delay = 0.0
         self.requests += 1
+        asked_at = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._timeout):
                 batch = await self._poller.fetch_quotes(symbols)
             self._breaker.succeeded()
-            unknown = self._answered(batch)
+            unknown = self._answered(batch, asked_at)
         except ProviderError as error:
             self._failed(symbols, error)
             delay = _UNKNOWN_SYMBOL_DELAY if isinstance(error, PermanentProviderError) else 0.0
@@ -148,9 +150,9 @@ class PollingLoop:
             symbols = [symbol for symbol in symbols if symbol not in unknown]
         self._schedule.done(symbols, self._clock.monotonic(), delay=delay)
 
-    def _answered(self, batch: QuoteBatch) -> list[Symbol]:
+    def _answered(self, batch: QuoteBatch, asked_at: float) -> list[Symbol]:
         """Hand an answer on; return the symbols that the provider does not know."""
-        self._on_quotes(batch.quotes)
+        self._on_quotes(batch.quotes, asked_at)
         self._report(batch.errors.items())
         return [s for s, e in batch.errors.items() if isinstance(e, PermanentProviderError)]
 

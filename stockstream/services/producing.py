@@ -28,14 +28,14 @@ log = structlog.get_logger(__name__)
 class ProducedSymbol:
     """A symbol whose quotes are asked for."""
 
-    __slots__ = ("live", "seeded", "state")
+    __slots__ = ("live", "seeded_at", "state")
 
     def __init__(self, state: SymbolStream, live: LiveSymbol) -> None:
         self.state = state
         self.live = live
-        #: Whether it is known what was emitted last, or that this can't be known; a quote that came
-        #: before would be taken for news.
-        self.seeded = False
+        #: When it became known what was emitted last, or that this can't be known, in monotonic
+        #: seconds; None before. A quote that was asked for earlier may be older than that.
+        self.seeded_at: float | None = None
 
     @property
     def settled(self) -> bool:
@@ -147,9 +147,9 @@ class QuoteProducer:
             Whether this was waited for: the symbol is still produced, and begins now.
         """
         stream = self._streams.get(symbol)
-        if stream is None or stream.seeded:
+        if stream is None or stream.seeded_at is not None:
             return False
-        stream.seeded = True
+        stream.seeded_at = self._clock.monotonic()
         self._sources.move()
         if last is not None:
             stream.state.seed(last)
@@ -186,7 +186,7 @@ class QuoteProducer:
         confirmed: list[ProducedSymbol] = []
         for quote in quotes:
             stream = self._streams.get(quote.symbol)
-            if stream is None or not stream.seeded:
+            if stream is None or stream.seeded_at is None:
                 continue
             outcome = stream.state.offer(quote, now_ms)
             if isinstance(outcome, Rejection):

@@ -19,8 +19,8 @@ class SourcedSymbol(Protocol):
     """What matters here of a symbol that streams."""
 
     @property
-    def seeded(self) -> bool:
-        """Whether its quotes may come in."""
+    def seeded_at(self) -> float | None:
+        """Since when its quotes may come in, in monotonic seconds; None: not yet."""
         ...
 
     @property
@@ -137,7 +137,7 @@ class QuoteSources:
         symbols = {
             symbol
             for symbol, live in self._streams.items()
-            if live.seeded and symbol not in self._elsewhere
+            if live.seeded_at is not None and symbol not in self._elsewhere
         }
         if self._feed:
             demand = {symbol: self._demand(symbol) for symbol in symbols}
@@ -155,8 +155,14 @@ class QuoteSources:
             return False
         return symbol in self._feed.carried and self._streams[symbol].settled
 
-    def _take_polled(self, quotes: Sequence[Quote]) -> None:
-        # An answer that was on its way when pushing began may be older than what was pushed.
-        self._on_quotes(
-            [q for q in quotes if q.symbol in self._streams and not self._is_pushed(q.symbol)]
-        )
+    def _take_polled(self, quotes: Sequence[Quote], asked_at: float) -> None:
+        self._on_quotes([q for q in quotes if self._is_news(q.symbol, asked_at)])
+
+    def _is_news(self, symbol: Symbol, asked_at: float) -> bool:
+        """Return whether an answer can't be older than what was emitted of a symbol."""
+        stream = self._streams.get(symbol)
+        if stream is None or stream.seeded_at is None or asked_at < stream.seeded_at:
+            # It was on its way when the stream began, and another node may have gone on meanwhile.
+            return False
+        # Nor if it was on its way when pushing began.
+        return not self._is_pushed(symbol)

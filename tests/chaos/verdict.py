@@ -109,13 +109,18 @@ def _lost(
 def _invented(symbol: str, answers: Sequence[Asked], updates: Sequence[Update]) -> Iterable[str]:
     """Return the updates whose prices the market has not told, in the order of their epoch."""
     begins: defaultdict[str, int] = defaultdict(int)
+    befores: dict[str, Update] = {}
     for update in updates:
         places = range(begins[update.epoch], len(answers))
         found = next((i for i in places if _tells(update, answers[i])), None)
         if found is None:
-            yield f"{symbol}: the market never told the price of {update}"
+            told = [a for a in answers if a.price == update.price and a.at < update.at]
+            last = f"told {told[-1].node} at {told[-1].at:.3f}" if told else "never told"
+            before = befores.get(update.epoch)
+            yield f"{symbol}: the market {last} the price of {update}, which came after {before}"
         else:
             begins[update.epoch] = found + 1
+        befores[update.epoch] = update
 
 
 def _tells(update: Update, answer: Asked) -> bool:

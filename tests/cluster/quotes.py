@@ -58,11 +58,16 @@ class Owner:
         self.node = node
         self.token = token
         self.log = QuoteLog(link, node=node)
+        self._begun: set[Symbol] = set()
 
     async def own(self) -> None:
         await own_everything(self.link, self.node, self.token)
 
     async def commit(self, symbol: Symbol, *prices: float) -> CommitResult:
+        if symbol not in self._begun:
+            # As a node does when a symbol's stream begins.
+            self._begun.add(symbol)
+            await self.log.read([symbol], None)
         changes = [change(price) for price in prices]
         return await self.log.commit([group(symbol, self.token, *changes)])
 

@@ -103,10 +103,29 @@ async def test_what_was_numbered_alone_gives_way_where_another_node_went_on(
         await own_everything(single, "me", 3)
         node.token = 3
         node.committer.go_on_together()
-        # Of its own prices only the newest goes on, after the other's.
-        assert await node.committed() == [(1.0, 1), (5.5, 2), (6.0, 3)]
+        # What it asked for while the other one did may be older than what that one made of it.
+        assert await node.committed() == [(1.0, 1), (5.5, 2)]
         assert node.superseded == [AAPL]
         assert node.committer.superseded == 2
+        node.offer(7.0)
+        assert await node.committed() == [(1.0, 1), (5.5, 2), (7.0, 3)]
+
+
+async def test_what_comes_while_a_commit_is_refused_is_given_up_with_it(single: RedisLink) -> None:
+    async with running(single) as node:
+        node.offer(1.0)
+        await node.committed()
+        await (await owner(single, "other", 2)).commit(AAPL, 5.5)
+        await own_everything(single, "me", 3)
+        node.token = 3
+        node.offer(2.0)
+        # The commit begins, and the next change comes before its end.
+        await asyncio.sleep(0)
+        node.offer(3.0)
+        assert await node.committed() == [(1.0, 1), (5.5, 2)]
+        assert node.superseded == [AAPL]
+        assert node.committer.superseded == 2
+        assert node.committer.pending == 0
 
 
 async def test_what_was_numbered_alone_is_given_up_with_the_partition(single: RedisLink) -> None:

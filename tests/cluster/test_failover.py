@@ -86,6 +86,7 @@ async def test_late_commits_of_a_stopped_owner_are_refused_by_the_store(redis_ur
                 stopped.resume()
                 await wait_until(lambda: "stale" in stopped.output(), "a refusal")
                 log = QuoteLog(link, node="heir")
+                await log.read([SYMBOLS[0]], None)
                 token = heir.membership.token(partition_of(SYMBOLS[0]))
                 assert token is not None
                 result = await log.commit([group(SYMBOLS[0], token, change(0.5))])

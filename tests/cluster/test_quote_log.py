@@ -99,6 +99,20 @@ async def test_numbers_of_a_node_that_was_alone_are_refused_where_another_went_o
     assert (await node.commit(AAPL, 6.0)).committed[0] == (AAPL, common, [3])
 
 
+async def test_changes_of_a_node_that_does_not_know_what_another_made_are_refused(
+    link: RedisLink,
+) -> None:
+    node = await owner(link, "a", 1)
+    await node.commit(AAPL, 1.0)
+    await (await owner(link, "b", 2)).commit(AAPL, 2.0)
+    # It owns the partition again, and has asked for this price before the other one did.
+    node.token = 3
+    await node.own()
+    refused = await node.commit(AAPL, 1.5)
+    assert refused.committed[0].superseded
+    assert (await node.commit(AAPL, 3.0)).committed[0].seqs == [3]
+
+
 async def test_new_owner_that_only_read_the_state_may_begin_an_epoch_when_alone(
     link: RedisLink,
 ) -> None:

@@ -25,6 +25,7 @@ class Polled:
         self.clock = ManualClock()
         self.poller = poller
         self.quotes: list[Quote] = []
+        self.asked_at: list[float] = []
         self.errors: list[tuple[Symbol, ProviderError]] = []
         self.loop = PollingLoop(
             poller,
@@ -37,8 +38,9 @@ class Polled:
             request_timeout=timeout,
         )
 
-    def _take(self, quotes: Sequence[Quote]) -> None:
+    def _take(self, quotes: Sequence[Quote], asked_at: float) -> None:
         self.quotes += quotes
+        self.asked_at.append(asked_at)
 
     @asynccontextmanager
     async def running(self, *symbols: Symbol) -> AsyncIterator[None]:
@@ -74,7 +76,10 @@ async def test_each_symbol_is_asked_for_once_an_interval() -> None:
 async def test_quotes_are_handed_on() -> None:
     polled = Polled(poller_of(A))
     async with polled.running(A):
-        assert [(quote.symbol, quote.price) for quote in polled.quotes] == [(A, 10.0)]
+        await polled.pass_seconds(1.0)
+    assert [(quote.symbol, quote.price) for quote in polled.quotes] == [(A, 10.0)] * 2
+    # With the moment at which they were asked for.
+    assert polled.asked_at[1] - polled.asked_at[0] == 1.0
 
 
 async def test_a_symbol_that_is_added_is_asked_for_at_once() -> None:

@@ -127,6 +127,26 @@ async def test_numbers_go_on_without_a_gap_across_a_pause_of_the_stream() -> Non
         assert len({update.epoch for update in streaming.sink.published}) == 1
 
 
+async def test_an_answer_that_was_on_its_way_when_the_stream_began_is_not_believed() -> None:
+    streaming = Streaming(linger=0.0)
+    streaming.poller.hanging = {A}
+    async with streaming.running():
+        await streaming.want(A)
+        assert streaming.poller.requests == [[A]]
+        streaming.service.release(A)
+        await streaming.clock.advance(0.25)
+        assert streaming.stopped == [A]
+        await streaming.want(A)
+        # Asked for before the stream began: another node may have gone on meanwhile.
+        streaming.poller.prices = {A: 1.0}
+        streaming.poller.hanging = set()
+        await streaming.clock.advance(0.01)
+        assert streaming.poller.busy == 0
+        streaming.poller.prices = {A: 2.0}
+        await streaming.clock.advance(1.0)
+        assert streaming.sink.prices(A) == [2.0]
+
+
 async def test_each_service_numbers_in_an_epoch_of_its_own() -> None:
     first, second = Streaming(), Streaming()
     for streaming in (first, second):
