@@ -139,9 +139,9 @@ class Connection(Outlet):
             raise PacketViolation("unexpected Engine.IO packet")
         return self.pace()
 
-    def ping(self, now: float) -> None:
+    def ping(self) -> None:
         """Ask the client for a sign of life: that is due."""
-        self._hub.pong_due.start(self, now)
+        self._hub.pong_due.start(self, self._hub.clock())
         self.send(PING_MESSAGE)
 
     def _pong(self) -> None:

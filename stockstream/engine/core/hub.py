@@ -134,9 +134,9 @@ class Hub:
             newcomer.abort()
 
     def tick(self, now: float) -> float | None:
-        """Do all that is due; returns when to call again, None while nothing is going on."""
+        """Do all that is due by then; returns when to call again, None if nothing is to come."""
         for connection in self.ping_due.expired(now):
-            connection.ping(now)
+            connection.ping()
         for connection in self.pong_due.expired(now):
             self.metrics.ping_timeouts += 1
             connection.end(PING_TIMEOUT)

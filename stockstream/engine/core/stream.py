@@ -31,7 +31,7 @@ class StreamConnection(Connection):
         # There is nothing more that it would have to say.
         self.accepted()
 
-    def ping(self, now: float) -> None:
+    def ping(self) -> None:
         """Send a sign of life: that is due."""
-        self._hub.ping_due.start(self, now)
+        self._hub.ping_due.start(self, self._hub.clock())
         self.offer(_HEARTBEAT, _HEARTBEAT)

@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Callable
 
-#: Seconds between two ticks at least: what is due together is done together.
+#: Seconds between two ticks at least: what is due together is done together. Rather sooner than
+#: later: when a client's time is up by what it was told, its session has ended.
 _GRAIN = 0.005
 
 
 class SharedTimer:
-    """Calls `tick` when something is due.
+    """Calls `tick` when something is due, up to 5 ms sooner.
 
     Args:
-        tick: Does what is due; returns the time of the next call, None for no call.
+        tick: Does what is due by the time that it is given, which is up to 5 ms ahead; returns
+            when the next thing is due, None for no call.
         clock: Seconds that only grow; the running loop's time by default.
     """
 
@@ -33,13 +35,13 @@ class SharedTimer:
         return self._loop.time()
 
     def arm(self, when: float) -> None:
-        """See to it that `tick` is called at this time at the latest."""
+        """See to it that `tick` is called for what is due at this time."""
         if self._handle is not None:
             if self._when <= when:
                 return
             self._handle.cancel()
         self._when = when
-        delay = max(when - self.now(), _GRAIN)
+        delay = max(when - self.now() - _GRAIN, _GRAIN)
         self._handle = asyncio.get_running_loop().call_later(delay, self._run)
 
     def stop(self) -> None:
@@ -57,6 +59,6 @@ class SharedTimer:
 
     def _run(self) -> None:
         self._handle = None
-        when = self._tick(self.now())
+        when = self._tick(self.now() + _GRAIN)
         if when is not None:
             self.arm(when)

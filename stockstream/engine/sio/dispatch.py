@@ -17,6 +17,11 @@ from stockstream.engine.sio.manager import Manager, leave, send_all
 from stockstream.engine.sio.peer import CONNECTED, CONNECTING, Member, Peer
 from stockstream.engine.sio.recovery import Admit, SessionRecovery, claim
 
+#: Seconds between the acceptance of a client and what is sent to it right after. Node's WebSocket
+#: hands over all that one read has brought at once: a client written with promises, which waits
+#: for its acceptance and then for the next packet, would never see that next one.
+_GREETING_SECONDS = 0.002
+
 
 class Dispatcher(HandlerServer):
     """The part of `AsyncServer` that the engine and the clients drive; it sets the attributes."""
@@ -236,10 +241,9 @@ class Dispatcher(HandlerServer):
             member.peer.left.discard(member.namespace)
         self.metrics.connects += 1
         member.peer.connection.accepted()
-        # Whoever is let in is greeted, as a rule: both leave together.
-        gather(member.peer.connection)
         session = {"sid": member.sid, "pid": pid} if pid else {"sid": member.sid}
         self._reply(member.peer, packets.CONNECT, member.namespace, session)
+        gather(member.peer.connection, _GREETING_SECONDS)
         early, member.early = member.early, None
         if early is not None:
             send_all(member.peer.connection, early)

@@ -142,10 +142,10 @@ class Inbox:
                 self._metrics.handlers_stopped += 1
                 task.cancel()
         for peer in late:
-            self._give_up(peer, now)
+            self._give_up(peer)
         return self._gone.next()
 
-    def _give_up(self, peer: Peer, now: float) -> None:
+    def _give_up(self, peer: Peer) -> None:
         jobs, peer.jobs = peer.jobs or (), None
         # A task that was cancelled before its first step never says so itself.
         peer.starting = False
@@ -155,10 +155,19 @@ class Inbox:
             else:
                 self._metrics.handlers_stopped += 1
         # Handlers may resist, and what is owed may hang as well.
-        self._gone.start(peer, now)
+        self._gone.start(peer, self._timer.now())
 
 
-def gather(connection: Connection) -> None:
-    """Let what is sent to a client before the loop's next turn leave in one write."""
+def gather(connection: Connection, seconds: float = 0.0) -> None:
+    """Let what is sent to a client within so many seconds leave in one write.
+
+    Args:
+        connection: The client's.
+        seconds: Zero for no longer than the loop's present turn.
+    """
     if connection.cork():
-        asyncio.get_running_loop().call_soon(connection.uncork)
+        loop = asyncio.get_running_loop()
+        if seconds:
+            loop.call_later(seconds, connection.uncork)
+        else:
+            loop.call_soon(connection.uncork)

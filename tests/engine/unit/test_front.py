@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from stockstream.engine import AppRunner, AsyncServer, Limits
+from stockstream.engine import AppRunner, AsyncServer, Limits, Message
 from stockstream.engine.core.frames import TEXT
 from tests.engine.unit.served import Served, open_raw, serve, until
 
@@ -234,23 +234,25 @@ async def test_environ_is_the_same_whoever_has_read_the_handshake(runner: Any) -
     assert environ["wsgi.url_scheme"] == "http"
 
 
-async def test_acceptance_and_greeting_leave_in_one_write() -> None:
+async def test_acceptance_leaves_before_the_greetings_which_leave_together() -> None:
     async with fronted() as front:
         server = front.server
+        written: list[tuple[int, bool]] = []
 
         async def connect(sid: str, *_: object) -> None:
+            await server.emit("early", to=sid)
             asyncio.get_running_loop().call_soon(greet, sid)
 
         def greet(sid: str) -> None:
             connection = server.connection(sid)
             assert connection is not None
-            assert not connection.writable
-            greeting.set()
+            connection.send(Message('2["late"]'))
+            written.append((connection.messages_out, connection.writable))
 
-        greeting = asyncio.Event()
         server.on("connect", connect)
         async with front.served.connected() as client:
-            await greeting.wait()
+            assert [await client.receive(), await client.receive()] == ['42["early"]', '42["late"]']
             connection = server.connection(client.sid)
             assert connection is not None
-            assert connection.writable
+            await until(lambda: connection.writable)
+    assert written == [(1, False)]
