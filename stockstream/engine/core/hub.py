@@ -135,7 +135,8 @@ class Hub:
 
     def tick(self, now: float) -> float | None:
         """Do all that is due by then; returns when to call again, None if nothing is to come."""
-        for connection in self.ping_due.expired(now):
+        # All of them first: with very short intervals the next one is due by then as well.
+        for connection in list(self.ping_due.expired(now)):
             connection.ping()
         for connection in self.pong_due.expired(now):
             self.metrics.ping_timeouts += 1
