@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 import pytest_asyncio
 
 from tests.support.fault_proxy import FaultProxy
@@ -137,6 +138,45 @@ async def test_what_another_device_changed_meanwhile_is_kept(
     expected = {"theme": "light", "bars": 200, "grid": True}
     assert await stored(server) == {"chart": expected}
     assert await page.document("settings", "chart") == expected
+
+
+@pytest.mark.parametrize("has_waiting", [False, True], ids=["the server's", "its own"])
+async def test_what_came_while_a_page_held_a_document_outlives_what_it_saves(
+    server: Server, browser: Chromium, *, has_waiting: bool
+) -> None:
+    page = await browser.page("page", server.url)
+    await change(server, {"theme": "dark", "bars": 100}, base=0)
+    await page.open_documents(pollInterval=50)
+    await page.until("documents.list('settings').then((found) => found.size)")
+    if has_waiting:
+        # What the page is given has a change of its own in it, which the server takes later.
+        await browser.offline()
+        await page.save("settings", "chart", {"theme": "dark", "bars": 150})
+    held = await page.document("settings", "chart")
+    if has_waiting:
+        await browser.offline(False)
+        await page.until_synced()
+    await page.run("heard.length = 0")
+    await change(server, {**held, "grid": True}, base=1 + has_waiting)
+    await page.until("heard.some(([name]) => name === 'changed')")
+    await page.save("settings", "chart", held | {"theme": "light"})
+    await page.until_synced()
+    expected = {"theme": "light", "bars": held["bars"], "grid": True}
+    assert await stored(server) == {"chart": expected}
+    assert await page.document("settings", "chart") == expected
+
+
+async def test_a_conflict_is_one_with_what_the_page_held(server: Server, browser: Chromium) -> None:
+    page = await browser.page("page", server.url)
+    await change(server, {"theme": "dark"}, base=0)
+    await page.open_documents(pollInterval=50, conflictResolution="manual")
+    await page.until("documents.get('settings', 'chart')")
+    await change(server, {"theme": "blue"}, base=1)
+    await page.until("heard.filter(([name]) => name === 'changed').length > 1")
+    await page.save("settings", "chart", {"theme": "light"})
+    (conflict,) = await page.until("documents.conflicts().then((c) => c.length > 0 && c)")
+    assert conflict["clientData"] == {"theme": "light"}
+    assert conflict["serverData"] == {"theme": "blue"}
 
 
 async def test_a_document_that_another_device_changed_appears_by_itself(

@@ -3,7 +3,7 @@
 import { Database, type Conflict, type KnownDocument, type OfflineData } from "./database.js";
 import { Emitter } from "./events.js";
 import type { JsonObject } from "./json.js";
-import { learn, view, type SyncResult } from "./queue.js";
+import { changed, keyOf, learn, seen, type Seen, type SyncResult } from "./queue.js";
 import { Sender } from "./sender.js";
 
 /** What happens; the names are those of the documented design. */
@@ -61,6 +61,8 @@ export class OfflineDataManager extends Emitter<OfflineEvents> {
   private readonly sender: Sender;
   private readonly running: Promise<void>;
   private online = navigator.onLine;
+  /** What this page was given last of each document, or has saved since. */
+  private readonly saw = new Map<string, Seen>();
 
   private constructor(
     name: string,
@@ -107,22 +109,27 @@ export class OfflineDataManager extends Emitter<OfflineEvents> {
     this.database.close();
   }
 
-  /** Change or create a document; returns the id of the change once it is safely stored. */
+  /**
+   * Change or create a document; returns the id of the change once it is safely stored.
+   *
+   * It counts as a change of what `get` or `list` gave last: what others have made of it since is kept.
+   */
   async save(type: string, documentId: string, data: JsonObject, strategy?: string): Promise<string> {
-    return this.queue(type, documentId, structuredClone(data), strategy);
+    return this.change(type, documentId, structuredClone(data), strategy);
   }
 
   /** Delete a document. */
   async remove(type: string, documentId: string, strategy?: string): Promise<string> {
-    return this.queue(type, documentId, null, strategy);
+    return this.change(type, documentId, null, strategy);
   }
 
   /** Return a document as the user sees it, queued changes included; null where there is none. */
   async get(type: string, documentId: string): Promise<JsonObject | null> {
-    return this.database.read(async ({ documents, queue }) => {
-      const known = await documents.get<KnownDocument>([type, documentId]);
-      return view(known, await queue.ofDocument<OfflineData>(type, documentId));
-    });
+    const [known, queued] = await this.database.read(async ({ documents, queue }) => [
+      await documents.get<KnownDocument>([type, documentId]),
+      await queue.ofDocument<OfflineData>(type, documentId),
+    ]);
+    return this.given({ type, documentId }, seen(known, queued));
   }
 
   /** Return all documents of a type as the user sees them, by id. */
@@ -135,7 +142,7 @@ export class OfflineDataManager extends Emitter<OfflineEvents> {
     const found = new Map<string, JsonObject>();
     for (const id of ids) {
       const mine = (each: KnownDocument | OfflineData) => each.type === type && each.documentId === id;
-      const data = view(known.find(mine), queued.filter(mine));
+      const data = this.given({ type, documentId: id }, seen(known.find(mine), queued.filter(mine)));
       if (data !== null) found.set(id, data);
     }
     return found;
@@ -150,7 +157,7 @@ export class OfflineDataManager extends Emitter<OfflineEvents> {
   async resolve(conflictId: string, data: JsonObject | null): Promise<string> {
     const conflict = (await this.conflicts()).find((each) => each.conflictId === conflictId);
     if (!conflict) throw new RangeError(`there is no conflict ${conflictId}`);
-    return this.queue(conflict.type, conflict.documentId, data, undefined, conflictId);
+    return this.queue(conflict.type, conflict.documentId, data, undefined, { resolves: conflictId });
   }
 
   /** Return the changes that wait or have failed, in order (documented). */
@@ -198,12 +205,30 @@ export class OfflineDataManager extends Emitter<OfflineEvents> {
     return this.sender.active;
   }
 
+  /** Note what the page is about to be given, which may change its copy. */
+  private given(document: Pick<KnownDocument, "type" | "documentId">, what: Seen): JsonObject | null {
+    this.saw.set(keyOf(document), structuredClone(what));
+    return what.data;
+  }
+
+  private async change(type: string, documentId: string, data: JsonObject | null, strategy?: string): Promise<string> {
+    const key = keyOf({ type, documentId });
+    const saw = this.saw.get(key);
+    this.saw.set(key, { data });
+    try {
+      return await this.queue(type, documentId, data, strategy, { saw });
+    } catch (error) {
+      this.saw.delete(key);
+      throw error;
+    }
+  }
+
   private async queue(
     type: string,
     documentId: string,
     data: JsonObject | null,
     strategy = this.options.conflictResolution,
-    resolves?: string,
+    { saw, resolves }: { saw?: Seen | undefined; resolves?: string } = {},
   ): Promise<string> {
     const id = crypto.randomUUID();
     await this.database.write(async (stores) => {
@@ -212,9 +237,8 @@ export class OfflineDataManager extends Emitter<OfflineEvents> {
       const known = await stores.documents.get<KnownDocument>([type, documentId]);
       const earlier = await stores.queue.ofDocument<OfflineData>(type, documentId);
       const item: Omit<OfflineData, "order"> = {
-        ...{ id, type, documentId, data },
-        base: view(known, earlier),
-        baseVersion: known?.version.version ?? 0,
+        ...{ id, type, documentId },
+        ...changed(known, earlier, data, saw),
         ...(strategy === undefined ? {} : { strategy }),
         ...(resolves === undefined ? {} : { resolves }),
         timestamp: Date.now(),

@@ -26,6 +26,37 @@ export function view(known: KnownDocument | undefined, items: OfflineData[]): Js
     .reduce<JsonObject | null>((seen, item) => carried(item, seen), known?.data ?? null);
 }
 
+/** What a page was given of a document. */
+export interface Seen {
+  data: JsonObject | null;
+  /** The server's version of it, 0 where there was none; undefined where queued changes are part of it. */
+  version?: number;
+}
+
+/** Return what a page is given of a document. */
+export function seen(known: KnownDocument | undefined, items: OfflineData[]): Seen {
+  const data = view(known, items);
+  const isServers = items.every((item) => item.error !== undefined);
+  return isServers ? { data, version: known?.version.version ?? 0 } : { data };
+}
+
+/** Return what is queued of a change that a page has made on what it saw, whatever has come since. */
+export function changed(
+  known: KnownDocument | undefined,
+  items: OfflineData[],
+  data: JsonObject | null,
+  saw: Seen | undefined,
+): Pick<OfflineData, "data" | "base" | "baseVersion"> {
+  const now = seen(known, items);
+  const baseVersion = known?.version.version ?? 0;
+  if (saw?.version !== undefined && now.version !== undefined && saw.version < now.version) {
+    // Others have changed it meanwhile: the server merges both.
+    return { data, base: saw.data, baseVersion: saw.version };
+  }
+  const onto = saw && data && now.data ? (rebase(saw.data ?? undefined, data, now.data) as JsonObject) : data;
+  return { data: onto, base: now.data, baseVersion };
+}
+
 /** Return what may be sent now: the first change of each document, unless one failed before it. */
 export function nextBatch(items: OfflineData[], size: number): OfflineData[] {
   const heads = new Map<string, OfflineData>();
@@ -176,6 +207,6 @@ function isNewer(one: DataVersion, other: DataVersion): boolean {
   return one.timestamp === other.timestamp ? one.version > other.version : one.timestamp > other.timestamp;
 }
 
-function keyOf({ type, documentId }: { type: string; documentId: string }): string {
+export function keyOf({ type, documentId }: { type: string; documentId: string }): string {
   return JSON.stringify([type, documentId]);
 }
