@@ -51,6 +51,14 @@ class MembershipListener(Protocol):
         """
         ...
 
+    def certain(self) -> None:
+        """Learn that leases which had run out, as far as this node knew, are its own all the same.
+
+        Called after :meth:`acquired`, which tells only of those with new tokens: what did not
+        happen meanwhile, since there was no token, can happen now.
+        """
+        ...
+
     def isolated(self, partitions: Collection[int]) -> None:
         """Learn that nobody can say any more who owns these, for Redis is out of reach.
 
@@ -252,13 +260,15 @@ class Membership:
         if self._clock.monotonic() >= sent + self._ttl:
             # The answer is older than what it promises.
             return
-        self._certain_until = sent + self._ttl
+        was_isolated, self._certain_until = self.isolated, sent + self._ttl
         if self.failing_since is not None:
             self.failing_since, self.answering_since = None, sent
         if joined and self._members:
             # Redis forgot us, and so perhaps the others: what is theirs is not to be grabbed.
             self._patient_until = sent + self._ttl
         self._take_tokens({int(p): int(t) for p, t in zip(held[::2], held[1::2], strict=True)})
+        if was_isolated and self._tokens:
+            self._listener.certain()
         pairs = zip(members[::2], members[1::2], strict=True)
         self._take_members({node.decode(): Role(role.decode()) for node, role in pairs})
 

@@ -127,6 +127,12 @@ class OwnedSymbols:
         self._go_on_together()
         self._committer.kick()
 
+    def certain(self) -> None:
+        """See :class:`stockstream.cluster.membership.MembershipListener`."""
+        for symbol in self._wanted.counts:
+            self._begin_if_owned(symbol)
+        self._committer.kick()
+
     def isolated(self, partitions: Collection[int]) -> None:
         """See :class:`stockstream.cluster.membership.MembershipListener`."""
         self._orphans.update(partitions)

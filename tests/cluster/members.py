@@ -25,6 +25,9 @@ class Told:
     def acquired(self, partitions: Mapping[int, int]) -> None:
         self.owned.update(partitions)
 
+    def certain(self) -> None:
+        pass
+
     def isolated(self, partitions: Collection[int]) -> None:
         self.isolations += 1
 

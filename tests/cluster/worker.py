@@ -26,6 +26,9 @@ class Silent:
     def acquired(self, partitions: Mapping[int, int]) -> None:
         print("owns", len(partitions), flush=True)  # noqa: T201
 
+    def certain(self) -> None:
+        pass
+
     def isolated(self, partitions: Collection[int]) -> None:
         pass
 
