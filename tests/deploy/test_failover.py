@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from aiohttp import web
@@ -10,7 +10,8 @@ from aiohttp import web
 from tests.acceptance.crowd import WAYS, Crowd, JsClient
 from tests.deploy.balancers import RUNNING, http_session, running_haproxy
 from tests.deploy.places import place_of
-from tests.support.processes import DEADLINE, Server
+from tests.support.ports import free_port
+from tests.support.processes import DEADLINE, Server, running_server
 
 EVENT = "stock_update_AAPL"
 
@@ -63,6 +64,31 @@ async def test_clients_of_a_node_that_is_killed_and_of_one_that_drains_move_to_a
         await lose(killed, killed.child.kill, clients, [drained, last])
         await lose(drained, drained.child.terminate, clients, [last])
         assert await drained.child.exit_status() == 0
+
+
+async def test_websockets_are_let_in_at_once_when_each_node_has_been_away(
+    kind: str, tmp_path: Path
+) -> None:
+    ports = [free_port() for _ in range(3)]
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(running_server(port=port)) for port in ports]
+        balancer = stack.enter_context(RUNNING[kind](urls, tmp_path))
+        session = await stack.enter_async_context(http_session())
+
+        async def connect(count: int) -> None:
+            url = f"{balancer.url}/socket.io/?EIO=4&transport=websocket"
+            for _ in range(count):
+                await stack.enter_async_context(session.ws_connect(url))
+
+        await connect(3)
+        for node, port in zip(nodes, ports, strict=True):
+            node.child.kill()
+            await node.child.exit_status()
+            # The balancer learns it from those who come meanwhile; they stay.
+            await connect(6)
+            await stack.enter_async_context(running_server(port=port))
+        await connect(30)
 
 
 async def test_haproxy_takes_the_clients_of_a_node_that_hangs_to_another(
