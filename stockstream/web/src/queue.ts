@@ -53,8 +53,7 @@ export function changed(
     // Others have changed it meanwhile: the server merges both.
     return { data, base: saw.data, baseVersion: saw.version };
   }
-  const onto = saw && data && now.data ? (rebase(saw.data ?? undefined, data, now.data) as JsonObject) : data;
-  return { data: onto, base: now.data, baseVersion };
+  return { data: saw ? carried({ data, base: saw.data }, now.data) : data, base: now.data, baseVersion };
 }
 
 /** Return what may be sent now: the first change of each document, unless one failed before it. */
@@ -188,9 +187,9 @@ async function release(
   }
 }
 
-function carried(item: OfflineData, onto: JsonObject | null): JsonObject | null {
-  if (item.data === null || onto === null) return item.data;
-  return rebase(item.base ?? undefined, item.data, onto) as JsonObject;
+function carried({ data, base }: Pick<OfflineData, "data" | "base">, onto: JsonObject | null): JsonObject | null {
+  if (data === null || onto === null) return data;
+  return rebase(base ?? undefined, data, onto) as JsonObject;
 }
 
 function isRefused(item: OfflineData): boolean {
