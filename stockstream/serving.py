@@ -166,10 +166,11 @@ def tune_collector() -> None:
     gc.set_threshold(_GC_THRESHOLD, 20, 50)
 
 
-def open_as_many_files_as_allowed() -> None:
-    """Raise the soft limit of open files, which shells set to 1,024, to the hard one.
+def open_as_many_files_as_allowed() -> int:
+    """Raise the soft limit of open files, which shells set to 1,024, to the hard one; returns it.
 
-    Each client is an open file.
+    Each client is an open file. What is started from here on may open as many.
     """
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard

@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from stockstream.serving import open_as_many_files_as_allowed
 from tests.bench import report
-from tests.bench.machine import cores, description, on_core, raise_file_limit
+from tests.bench.machine import cores, description, on_core
 from tests.bench.peers import Peer, all_peers, compile_c
 from tests.bench.processes import BenchError, Generator, Server
 from tests.bench.results import Results
@@ -97,7 +98,7 @@ def pick_workloads(names: list[str], clients: int | None) -> list[Workload]:
 
 def prepare(workloads: list[Workload], console: Console) -> None:
     """Raises BenchError where the machine can't hold so many clients."""
-    if raise_file_limit() < max(each.clients for each in workloads) + SPARE_FILES:
+    if open_as_many_files_as_allowed() < max(each.clients for each in workloads) + SPARE_FILES:
         raise BenchError("too few open files are allowed for so many clients: see ulimit -Hn")
     if cores() is None:
         console.print("[yellow]Only one core: server and generator share it.[/yellow]")
